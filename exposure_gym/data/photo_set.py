@@ -1,0 +1,224 @@
+"""Sets of square photo crops, and the pair of sets that a game is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Domain = Literal["linear", "display"]
+
+
+class Draw(NamedTuple):
+    """Which crops are drawn, and how each is cut: `count` entries in every array."""
+
+    indices: NDArray[np.intp]
+    tops: NDArray[np.intp]
+    lefts: NDArray[np.intp]
+    flips: NDArray[np.bool_]
+    size: int
+
+
+class PhotoSet:
+    """An ordered set of square crops of photographs, all in one domain.
+
+    ``domain="linear"``: linear light in the working space, 1.0 = sensor white: where an edit
+    starts. ``domain="display"``: sRGB codes / 255, never linearised: where an edit ends.
+
+    :param crops: ``(N, 3, S, S)``, float32 or float16; a ``numpy.memmap`` stays on disk.
+    :param domain: what the values are.
+    :param names: N names, one a crop; several crops of a photo share its name.
+    :raises ValueError: wrong shape, dtype or number of names, or no crop at all.
+    """
+
+    def __init__(self, crops: NDArray[Any], domain: Domain, names: Sequence[str]) -> None:
+        if crops.ndim != 4 or crops.shape[1] != 3 or crops.shape[2] != crops.shape[3] or 0 in crops.shape:
+            raise ValueError(f"a photo set holds (N, 3, S, S) crops, N at least 1, not {crops.shape}")
+        if crops.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
+            raise ValueError(f"a photo set holds float32 or float16, not {crops.dtype}")
+        if domain not in ("linear", "display"):
+            raise ValueError(f'domain is "linear" or "display", not {domain!r}')
+        if len(names) != len(crops):
+            raise ValueError(f"{len(crops)} crops need as many names, not {len(names)}")
+        self.crops = crops
+        self.domain: Domain = domain
+        self.names = tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __repr__(self) -> str:
+        photos = len(set(self.names))
+        return f"PhotoSet({len(self)} {self.domain} crops of {photos} photos, {self.size} pixels)"
+
+    @property
+    def size(self) -> int:
+        """Edge S of the stored crops, in pixels."""
+        return int(self.crops.shape[-1])
+
+    def get(self, index: int, size: int = 64) -> NDArray[np.float32]:
+        """Return crop `index` whole and resized (``INTER_AREA``): the published code tests so.
+
+        :return: ``(3, size, size)``, a copy.
+        """
+        pixels = np.array(self.crops[index], np.float32)
+        if size == self.size:
+            return pixels
+        resized = cv2.resize(pixels.transpose(1, 2, 0), (size, size), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(resized.transpose(2, 0, 1))
+
+    def sample(self, count: int, rng: np.random.Generator, size: int = 64) -> NDArray[np.float32]:
+        """Draw `count` augmented crops.
+
+        The set keeps no state: `rng` alone decides what comes, and saving it saves the order.
+
+        :return: ``(count, 3, size, size)``, values unchanged.
+        """
+        return self.cut(self.draw(count, rng, size))
+
+    def draw(self, count: int, rng: np.random.Generator, size: int = 64) -> Draw:
+        """Choose photos, crop positions and mirrorings for `cut`.
+
+        No photo comes twice before all have come once. Crops are at a random place, mirrored
+        left-right half of the time (published code: ``augment`` in its data providers, 64 of 80
+        pixels).
+
+        :raises ValueError: `size` is larger than the stored crops.
+        """
+        if not 1 <= size <= self.size:
+            raise ValueError(f"crops of {size} pixels can't be cut from a set stored at {self.size}")
+        whole, rest = divmod(count, len(self))
+        rounds = [rng.permutation(len(self)) for _ in range(whole)]
+        indices = np.concatenate([*rounds, rng.choice(len(self), rest, replace=False)])
+        tops, lefts = rng.integers(0, self.size - size + 1, (2, count))
+        return Draw(indices, tops, lefts, rng.random(count) < 0.5, size)
+
+    def cut(self, draw: Draw) -> NDArray[np.float32]:
+        """Return the crops of a `Draw`, ``(count, 3, size, size)``."""
+        out = np.empty((len(draw.indices), 3, draw.size, draw.size), np.float32)
+        for row, index, top, left, flip in zip(out, draw.indices, draw.tops, draw.lefts, draw.flips, strict=True):
+            crop = self.crops[index, :, top : top + draw.size, left : left + draw.size]
+            row[:] = crop[:, :, ::-1] if flip else crop
+        return out
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: str | Path,
+        domain: Domain,
+        *,
+        size: int = 80,
+        crops: int | None = None,
+        brightness: Literal["as-is", "raw-like"] = "as-is",
+        space: Literal["srgb", "prophoto"] = "srgb",
+        max_megapixels: float = 200.0,
+        seed: int = 0,
+        on_error: Callable[[Path, ValueError], None] | None = None,
+    ) -> PhotoSet:
+        """Read the photographs of a folder and keep square crops, as the published code does.
+
+        :param folder: searched as `exposure_gym.photo.list_photos` does, in that order.
+        :param domain: ``"linear"`` reads light, ``"display"`` reads codes.
+        :param size: edge of the stored crops, averaged down with ``INTER_AREA``.
+        :param crops: random squares a photo, as wide as its shorter edge. By default 4 for linear
+            photos and for display photos the one in the centre (published ``FiveKDataProvider`` and
+            ``ArtistDataProvider``). Photos of equal shapes in the same order get equal squares from
+            equal seeds.
+        :param brightness: linear only: ``"raw-like"`` darkens finished photos, see
+            `exposure_gym.photo.read_linear`.
+        :param space: linear only: the working space.
+        :param max_megapixels: larger photos are refused.
+        :param seed: of the positions of the squares.
+        :param on_error: called with a photo that can't be read and the reason, and the photo is
+            left out. Without it such a photo raises.
+        :raises PhotoError: a photo can't be read, and no `on_error` was given.
+        :raises ValueError: there is no photo, or a linear option came with ``domain="display"``.
+        """
+        from exposure_gym import photo  # with its decoders, which the built-in set has no use for
+
+        if domain == "display" and (brightness != "as-is" or space != "srgb"):
+            raise ValueError('brightness and space are for domain="linear": display values are taken as they are')
+
+        def read(path: Path) -> NDArray[np.float32]:
+            if domain == "display":
+                return photo.read_display(path, max_megapixels=max_megapixels).pixels
+            return photo.read_linear(path, brightness=brightness, space=space, max_megapixels=max_megapixels).pixels
+
+        if crops is None and domain == "linear":
+            crops = 4
+        rng = np.random.default_rng(seed)
+        kept: list[NDArray[np.float32]] = []
+        names: list[str] = []
+        for path in photo.list_photos([Path(folder)]):
+            try:
+                pixels = read(path)
+            except photo.PhotoError as error:
+                if on_error is None:
+                    raise
+                on_error(path, error)
+                continue
+            squares = [pixels] if crops is None else list(_random_squares(pixels, crops, rng))
+            kept += [photo.to_square(square, size).transpose(2, 0, 1) for square in squares]
+            names += [path.name] * len(squares)
+        if not kept:
+            raise ValueError(f"{folder}: no readable photograph; give a folder of TIFF, JPEG or PNG files")
+        return cls(np.stack(kept), domain, names)
+
+
+def _random_squares(pixels: NDArray[np.float32], count: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """Yield squares as wide as the shorter edge, at random places along the longer one."""
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    for offset in rng.integers(0, max(height, width) - side + 1, count).tolist():
+        along = slice(offset, offset + side)
+        yield pixels[along] if height > width else pixels[:, along]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What a game starts from and what finished photographs look like.
+
+    The two readings can't be swapped: edits start in linear light and end in display values.
+
+    :param inputs: a linear set.
+    :param targets: a display set.
+    :param paired: crop i of `targets` is the finished version of crop i of `inputs`.
+    :param display_inputs: allow (and require) `inputs` to hold display values: the published Sintel
+        example starts from finished film frames without linearising them.
+    :raises ValueError: a set is in the wrong domain, or paired sets differ in number or size.
+    """
+
+    inputs: PhotoSet
+    targets: PhotoSet
+    paired: bool = False
+    display_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        expected = "display" if self.display_inputs else "linear"
+        if self.inputs.domain != expected:
+            raise ValueError(
+                f"inputs must be a {expected} photo set, not {self.inputs.domain}; "
+                "display_inputs=True is for games that start from display values"
+            )
+        if self.targets.domain != "display":
+            raise ValueError(f"targets must be a display photo set, not {self.targets.domain}")
+        if self.paired and self.inputs.crops.shape != self.targets.crops.shape:
+            shapes = f"{self.inputs.crops.shape} and {self.targets.crops.shape}"
+            raise ValueError(f"paired sets must be alike, not {shapes}")
+
+    def sample_pairs(
+        self, count: int, rng: np.random.Generator, size: int = 64
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Draw inputs and their finished versions, cut alike: two ``(count, 3, size, size)``.
+
+        :raises ValueError: the sets are not paired.
+        """
+        if not self.paired:
+            raise ValueError("these photos are not paired: sample inputs and targets apart")
+        draw = self.inputs.draw(count, rng, size)
+        return self.inputs.cut(draw), self.targets.cut(draw)
