@@ -45,6 +45,9 @@ __all__ = [
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """The extensions, in lower case, that :func:`list_photos` and :func:`write_display` know."""
 
+ROWS = 64
+"""Rows of a photograph that are worked on at a time: temporaries then stay in the cache."""
+
 Space = Literal["srgb", "prophoto"]
 Image3 = NDArray[np.float32]
 _NO_METADATA = Metadata()
@@ -126,10 +129,11 @@ def read_linear(
     if space == "prophoto":
         light = cast(Image3, cv2.transform(light, SRGB_TO_PROPHOTO))
     np.maximum(light, 0.0, out=light)
-    peak = float(light.max())
-    if brightness == "raw-like" and peak > 0.0:
-        light *= 0.5
-        light /= peak
+    if brightness == "raw-like":
+        peak = float(light.max())
+        if peak > 0.0:
+            light *= 0.5
+            light /= peak
     return LinearPhoto(light, space, decoded.metadata, path)
 
 
@@ -286,9 +290,9 @@ def _linear(path: Path, decoded: Decoded) -> Image3:
 
 
 def _encode_in_place(light: Image3) -> Image3:
-    """Linear light to display values, clipped, some rows at a time: temporaries stay small."""
-    for top in range(0, len(light), 64):
-        rows = light[top : top + 64]
+    """Linear light to display values, clipped."""
+    for top in range(0, len(light), ROWS):
+        rows = light[top : top + ROWS]
         rows[:] = srgb_encode(rows.clip(0.0, 1.0))
     return light
 
@@ -302,11 +306,13 @@ def _codes(path: Path, photo: DisplayPhoto, bits: int) -> Codes:
     display = np.asarray(photo.pixels, np.float32)
     if display.ndim != 3 or display.shape[2] != 3 or display.size == 0:
         raise PhotoError(path, f"pixels have the shape {display.shape}", "give (height, width, 3)")
-    if np.isnan(display).any():
-        raise PhotoError(path, "some pixels are NaN", "check the edit that made them")
     if photo.space == "prophoto":
         light = cv2.transform(srgb_decode(display.clip(0.0, 1.0)), PROPHOTO_TO_SRGB)
         display = _encode_in_place(cast(Image3, light))
-    limit = 2**bits - 1
-    codes: NDArray[np.float32] = np.rint(display.clip(0.0, 1.0) * np.float32(limit))
-    return codes.astype(np.uint8 if bits == 8 else np.uint16)
+    codes = np.empty(display.shape, np.uint8 if bits == 8 else np.uint16)
+    for top in range(0, len(display), ROWS):
+        rows = display[top : top + ROWS].clip(0.0, 1.0) * np.float32(2**bits - 1)
+        if np.isnan(rows).any():
+            raise PhotoError(path, "some pixels are NaN", "check the edit that made them")
+        codes[top : top + ROWS] = np.rint(rows, out=rows)
+    return codes
