@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Domain = Literal["linear", "display"]
+Space = Literal["srgb", "prophoto"]
 
 
 class Draw(NamedTuple):
@@ -33,21 +34,25 @@ class PhotoSet:
     :param crops: ``(N, 3, S, S)``, float32 or float16; a ``numpy.memmap`` stays on disk.
     :param domain: what the values are.
     :param names: N names, one a crop; several crops of a photo share its name.
-    :raises ValueError: wrong shape, dtype or number of names, or no crop at all.
+    :param space: the primaries of the values, ``"srgb"`` (D65) or ``"prophoto"`` (D50).
+    :raises ValueError: wrong shape, dtype or number of names, no such domain or space, or no crop at all.
     """
 
-    def __init__(self, crops: NDArray[Any], domain: Domain, names: Sequence[str]) -> None:
+    def __init__(self, crops: NDArray[Any], domain: Domain, names: Sequence[str], space: Space = "srgb") -> None:
         if crops.ndim != 4 or crops.shape[1] != 3 or crops.shape[2] != crops.shape[3] or 0 in crops.shape:
             raise ValueError(f"a photo set holds (N, 3, S, S) crops, N at least 1, not {crops.shape}")
         if crops.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
             raise ValueError(f"a photo set holds float32 or float16, not {crops.dtype}")
         if domain not in ("linear", "display"):
             raise ValueError(f'domain is "linear" or "display", not {domain!r}')
+        if space not in ("srgb", "prophoto"):
+            raise ValueError(f'space is "srgb" or "prophoto", not {space!r}')
         if len(names) != len(crops):
             raise ValueError(f"{len(crops)} crops need as many names, not {len(names)}")
         self.crops = crops
         self.domain: Domain = domain
         self.names = tuple(names)
+        self.space: Space = space
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -115,7 +120,7 @@ class PhotoSet:
         size: int = 80,
         crops: int | None = None,
         brightness: Literal["as-is", "raw-like"] = "as-is",
-        space: Literal["srgb", "prophoto"] = "srgb",
+        space: Space = "srgb",
         max_megapixels: float = 200.0,
         seed: int = 0,
         on_error: Callable[[Path, ValueError], None] | None = None,
@@ -162,15 +167,15 @@ class PhotoSet:
                     raise
                 on_error(path, error)
                 continue
-            squares = [pixels] if crops is None else list(_random_squares(pixels, crops, rng))
+            squares = [pixels] if crops is None else list(random_squares(pixels, crops, rng))
             kept += [photo.to_square(square, size).transpose(2, 0, 1) for square in squares]
             names += [path.name] * len(squares)
         if not kept:
             raise ValueError(f"{folder}: no readable photograph; give a folder of TIFF, JPEG or PNG files")
-        return cls(np.stack(kept), domain, names)
+        return cls(np.stack(kept), domain, names, space)
 
 
-def _random_squares(pixels: NDArray[np.float32], count: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+def random_squares(pixels: NDArray[np.float32], count: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
     """Yield squares as wide as the shorter edge, at random places along the longer one."""
     height, width = pixels.shape[:2]
     side = min(height, width)
