@@ -1,0 +1,29 @@
+"""The model that a command acts with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exposure_gym.cli.messages import fail
+
+if TYPE_CHECKING:
+    from exposure_gym.agents.exposure import ExposureAgent
+
+
+def load_agent(path: Path | None) -> ExposureAgent:
+    """An agent from a folder or file, by default the one that ships with the package; wrong usage if it is none.
+
+    It acts on the CPU with one thread: its networks are so small that a GPU takes longer to wake up, and more threads
+    only wait for each other.
+    """
+    import torch
+
+    from exposure_gym.agents.exposure import ExposureAgent
+    from exposure_gym.rewards import WEIGHTS
+
+    torch.set_num_threads(1)
+    try:
+        return ExposureAgent.load(WEIGHTS if path is None else path, device="cpu")
+    except ValueError as error:
+        fail(str(error), 2)
