@@ -55,9 +55,14 @@ def play(game: RetouchGame, image: Tensor, player: Player) -> Episode:
     return Episode(images, penalty)
 
 
-def agent_player(agent: ExposureAgent) -> Player:
-    """The agent without dropout, taking the most probable filter: nothing is left to chance."""
-    return lambda state: agent.policy.act(state, None)[:2]
+def agent_player(agent: ExposureAgent, seed: int | None = 0) -> Player:
+    """The agent as published: dropout stays on, and the most probable filter is taken.
+
+    :param seed: of the dropout noise, which is the player's own: the agent's generators are not touched. ``None``
+        turns dropout off.
+    """
+    noise = None if seed is None else torch.Generator(agent.device).manual_seed(seed)
+    return lambda state: agent.policy.act(state, noise)[:2]
 
 
 def random_player(game: RetouchGame, generator: torch.Generator) -> Player:
@@ -78,16 +83,18 @@ def episode_reward(reward: RewardModel, episode: Episode) -> Tensor:
     return gain - episode.penalty.to(gain.device)
 
 
-def retouch_pictures(agent: ExposureAgent, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Retouch small square pictures, deterministically.
+def retouch_pictures(agent: ExposureAgent, pictures: NDArray[np.float32], seed: int | None = 0) -> NDArray[np.float32]:
+    """Retouch small square pictures.
 
     :param pictures: ``(N, S, S, 3)`` linear light in the agent's working space, S as its networks want it.
+    :param seed: as for :func:`agent_player`.
     :return: ``(N, S, S, 3)`` display values, at least 0, not clipped at 1.
     """
     results = np.empty_like(pictures)
+    player = agent_player(agent, seed)
     for start in range(0, len(pictures), BATCH):
         batch = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH].transpose(0, 3, 1, 2)))
-        after = play(agent.game, batch.to(agent.device), agent_player(agent)).images[-1]
+        after = play(agent.game, batch.to(agent.device), player).images[-1]
         results[start : start + BATCH] = after.cpu().numpy().transpose(0, 2, 3, 1)
     return results
 
@@ -132,7 +139,7 @@ class HeldOutPhotos:
         return cls(inputs, photo_statistics(targets))
 
     def evaluate(self, agent: ExposureAgent) -> HistogramIntersection:
-        """How much the agent's results share with the finished photographs; no randomness is used."""
+        """How much the agent's results share with the finished photographs, with dropout noise of seed 0."""
         return histogram_intersection(photo_statistics(retouch_pictures(agent, self.inputs)), self.targets)
 
 

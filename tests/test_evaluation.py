@@ -73,15 +73,29 @@ def test_an_episode_earns_what_the_environment_pays(env: PhotoRetouchEnv, rng: n
 
 def test_results_are_those_of_the_agents_recipes(agent: ExposureAgent, rng: np.random.Generator) -> None:
     pictures = rng.random((5, SIZE, SIZE, 3), dtype=np.float32)
-    results = retouch_pictures(agent, pictures)
+    results = retouch_pictures(agent, pictures, seed=None)
     for picture, result in zip(pictures, results, strict=True):
-        np.testing.assert_allclose(agent.retouch(picture).apply_photo(picture), result, atol=1e-4)
+        recipe = agent.retouch(picture, deterministic=True)
+        np.testing.assert_allclose(recipe.apply_photo(picture), result, atol=1e-4)
+    (alone,) = retouch_pictures(agent, pictures[:1], seed=3)
+    np.testing.assert_allclose(
+        agent.retouch(pictures[0], deterministic=False, seed=3).apply_photo(pictures[0]), alone, atol=1e-4
+    )
+
+
+def test_dropout_noise_is_seeded_and_the_evaluations_own(agent: ExposureAgent, rng: np.random.Generator) -> None:
+    pictures = rng.random((5, SIZE, SIZE, 3), dtype=np.float32)
+    before = agent.noise.get_state()
+    first, again, other = (retouch_pictures(agent, pictures, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(agent.noise.get_state(), before)
 
 
 def test_batches_do_not_matter(agent: ExposureAgent, rng: np.random.Generator) -> None:
     pictures = rng.random((BATCH + 3, SIZE, SIZE, 3), dtype=np.float32)
-    together = retouch_pictures(agent, pictures)
-    np.testing.assert_allclose(together[-3:], retouch_pictures(agent, pictures[-3:]), atol=1e-4)
+    together = retouch_pictures(agent, pictures, seed=None)
+    np.testing.assert_allclose(together[-3:], retouch_pictures(agent, pictures[-3:], seed=None), atol=1e-4)
 
 
 def test_random_play_is_in_the_action_space_and_follows_its_seed() -> None:
@@ -133,6 +147,6 @@ def test_the_agent_player_is_the_agents_prediction(agent: ExposureAgent, env: Ph
     action, _ = agent.predict(observation, deterministic=True)
     assert isinstance(action, dict)
     state = env.game.start(torch.from_numpy(observation["image"].transpose(2, 0, 1).copy())[None])
-    index, parameters = agent_player(agent)(state)
+    index, parameters = agent_player(agent, seed=None)(state)
     assert index.item() == action["filter"]
     np.testing.assert_allclose(parameters[0], action["parameters"], atol=1e-6)

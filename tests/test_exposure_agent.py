@@ -325,9 +325,9 @@ def test_deterministic_prediction_repeats_and_the_other_draws_from_its_own_gener
 def test_retouching_gives_a_recipe_of_all_steps() -> None:
     agent = tiny_agent(env=tiny_env(max_steps=3))
     photo = np.random.default_rng(0).uniform(0.0, 0.3, (40, 30, 3)).astype(np.float32)
-    recipe = agent.retouch(photo)
+    recipe = agent.retouch(photo, deterministic=True)
     assert len(recipe.edits) == 3
-    assert agent.retouch(photo) == recipe
+    assert agent.retouch(photo, deterministic=True) == recipe
     assert recipe.apply_photo(photo).shape == photo.shape
     seeded = [agent.retouch(photo, deterministic=False, seed=seed) for seed in (1, 1, 2)]
     assert seeded[0] == seeded[1] != seeded[2]

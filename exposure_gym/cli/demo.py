@@ -110,7 +110,7 @@ def _rewards(agent: ExposureAgent, photos: list[NDArray[np.float32]], seed: int)
         fail(str(error))
     size = critic.critic.image_size
     views = torch.from_numpy(np.stack([to_square(pixels, size).transpose(2, 0, 1) for pixels in photos]))
-    played = episode_reward(critic, play(agent.game, views, agent_player(agent)))
+    played = episode_reward(critic, play(agent.game, views, agent_player(agent, seed=None)))
     player = random_player(agent.game, torch.Generator().manual_seed(seed))
     by_chance = episode_reward(critic, play(agent.game, views.repeat(RANDOM_GAMES, 1, 1, 1), player))
     means = by_chance.reshape(RANDOM_GAMES, -1).mean(dim=0)

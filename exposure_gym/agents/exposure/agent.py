@@ -345,8 +345,9 @@ class ExposureAgent(BaseAlgorithm):
 
         :param photo: ``(H, W, 3)`` linear light in the model's working space; the agent sees its central square
             at the size of its networks. (Published: the same crop.)
-        :param deterministic: no dropout. Otherwise dropout is on, as published: one photograph, many edits.
-        :param seed: of the dropout noise; the agent's own generator by default.
+        :param deterministic: no dropout: the steadiest edit for one photograph. Otherwise dropout is on, as
+            published: one photograph, many edits.
+        :param seed: of the dropout noise, for the same edit again; the agent's own generator by default.
         :return: the edit; ``recipe.apply_photo(photo)`` gives the picture.
         """
         from exposure_gym.photo import to_square
