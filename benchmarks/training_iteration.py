@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-
-# Before torch is imported. Threads that spin while they wait for work take it from the others.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from collections.abc import Callable
 
 import numpy as np
@@ -257,7 +253,7 @@ def main() -> None:
             "runs": options.runs,
             "batch": 8 if options.smoke else 64,
             "critic_updates": CRITIC_UPDATES,
-            "OMP_WAIT_POLICY": os.environ["OMP_WAIT_POLICY"],
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "default"),
         },
         load=load,
         out=options.out,

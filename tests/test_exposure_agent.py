@@ -226,6 +226,13 @@ def test_callback_is_called_each_iteration_and_can_stop() -> None:
     assert agent.num_timesteps == 8
 
 
+@pytest.mark.parametrize("callback", [None, lambda *_: True, StopAfter(9), [StopAfter(9)]])
+def test_progress_bar_counts_edits(callback: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = tiny_agent()
+    agent.learn(3 * agent.batch_size, callback=callback, progress_bar=True)
+    assert f"{3 * agent.batch_size}/{3 * agent.batch_size} edits" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("stop", [1, 3])
 def test_an_interrupted_run_goes_on_to_the_same_bits(stop: int, tmp_path: Path) -> None:
     whole = tiny_agent().learn(20)

@@ -17,6 +17,7 @@ from exposure_gym.agents.exposure import storage
 from exposure_gym.agents.exposure.losses import actor_losses
 from exposure_gym.agents.exposure.policy import Action, ExposurePolicy, Observation
 from exposure_gym.agents.exposure.pool import ReplayPool
+from exposure_gym.agents.exposure.progress import with_progress_bar
 from exposure_gym.critic import CriticLoss, critic_step
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.recipe import Edit, Recipe, WorkingSpace
@@ -194,7 +195,9 @@ class ExposureAgent(BaseAlgorithm):
         """
         if self.env is None:
             raise ValueError("this agent has no environment to learn from: call set_env(env) first")
-        total, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        if progress_bar:
+            callback = with_progress_bar(callback)
+        total, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name)
         self._total_timesteps = total
         if self.pool is None or reset_num_timesteps:
             self._fill_pool()
