@@ -157,6 +157,13 @@ def critic_step(
     return CriticLoss(*(term.detach() for term in loss))
 
 
+def updates_due(iteration: int, updates: int, burst: int, burst_iterations: int, burst_every: int) -> int:
+    """How often the critic learns in an iteration: ``updates`` times, but ``burst`` times in the first
+    ``burst_iterations`` and every ``burst_every`` (published training loop, ``net.py``).
+    """
+    return burst if iteration < burst_iterations or iteration % burst_every == 0 else updates
+
+
 CRITIC_FORMAT = "exposure-gym critic 1"
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from exposure_gym.color import srgb_decode
-from exposure_gym.critic import Critic, CriticLoss, critic_step, load_critic
+from exposure_gym.critic import Critic, CriticLoss, critic_step, load_critic, updates_due
 from exposure_gym.data import Photos, PhotoSet
 from exposure_gym.files import replacing
 from exposure_gym.game import Transition
@@ -145,8 +145,10 @@ class AdversarialReward(CriticReward):
             finished = torch.nn.functional.interpolate(finished, (size, size), mode="area")
         decay = 1e-3 ** min(self.iteration / self.iterations, 1.0)
         self.optimizer.param_groups[0]["lr"] = self.learning_rate * decay
-        burst = self.iteration < self.burst_iterations or self.iteration % self.burst_every == 0
-        for _ in range(self.critic_burst if burst else self.critic_updates):
+        due = updates_due(
+            self.iteration, self.critic_updates, self.critic_burst, self.burst_iterations, self.burst_every
+        )
+        for _ in range(due):
             order = np.resize(self.rng.permutation(len(finished)), self.batch_size)
             target = torch.from_numpy(self.targets.sample(self.batch_size, self.rng, size)).to(self.device)
             generator = torch.Generator(self.device).manual_seed(int(self.rng.integers(2**63)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -259,9 +260,7 @@ class GameBatch:
 
         strip = film_strip(self.frames[row], [caption(edit) for edit in edits], edits=edits)
         # Video writers and tiles want frames of one size: the strip of all edits with the longest captions.
-        black = np.zeros((self.image_size, self.image_size, 3), np.float32)
-        width = film_strip([black] * (self.game.max_steps + 1), [""] * self.game.max_steps).shape[1]
-        canvas = np.empty((STRIP_HEIGHT, width, 3), np.uint8)
+        canvas = np.empty((STRIP_HEIGHT, _strip_width(self.image_size, self.game.max_steps), 3), np.uint8)
         canvas[:] = SURROUND
         height = min(STRIP_HEIGHT, strip.shape[0])
         canvas[:height, : strip.shape[1]] = strip[:height]
@@ -300,6 +299,15 @@ class Played(Translated):
 
 STRIP_HEIGHT = 464
 """Of rendered film strips, in pixels: room for the longest caption, a masked colour curve's."""
+
+
+@cache
+def _strip_width(image_size: int, max_steps: int) -> int:
+    """Width of the film strip of a whole episode, in pixels."""
+    from exposure_gym.viz import film_strip
+
+    black = np.zeros((image_size, image_size, 3), np.float32)
+    return int(film_strip([black] * (max_steps + 1), [""] * max_steps).shape[1])
 
 
 def _replace(whole: Tensor, index: Tensor, part: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from exposure_gym.agents.exposure.losses import actor_losses
 from exposure_gym.agents.exposure.policy import Action, ExposurePolicy, Observation
 from exposure_gym.agents.exposure.pool import ReplayPool
 from exposure_gym.agents.exposure.progress import with_progress_bar
-from exposure_gym.critic import CriticLoss, critic_step
+from exposure_gym.critic import CriticLoss, critic_step, updates_due
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.recipe import Edit, Recipe, WorkingSpace
 
@@ -221,8 +221,8 @@ class ExposureAgent(BaseAlgorithm):
         progress = min(iteration * self.batch_size / max(self._total_timesteps, 1), 1.0)
         self._set_learning_rates(progress)
         self._actor_step(progress)
-        burst = iteration < self.burst_iterations or iteration % self.burst_every == 0
-        for _ in range(self.critic_burst if burst else self.critic_updates):
+        due = updates_due(iteration, self.critic_updates, self.critic_burst, self.burst_iterations, self.burst_every)
+        for _ in range(due):
             self._critic_step()
         self._n_updates += 1
 
