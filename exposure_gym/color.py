@@ -10,6 +10,7 @@ filters built on it) needs no torch. Two kinds of values exist in this project a
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -80,3 +81,31 @@ PROPHOTO_TO_SRGB: Matrix = np.linalg.solve(_SRGB, _bradford(_D50, _D65) @ _PROPH
 
 SRGB_TO_PROPHOTO: Matrix = np.linalg.inv(PROPHOTO_TO_SRGB)
 """(3, 3): the inverse of :data:`PROPHOTO_TO_SRGB`."""
+
+REC2020_TO_SRGB: Matrix = np.linalg.solve(_SRGB, _to_xyz([[0.708, 0.292], [0.170, 0.797], [0.131, 0.046]], _D65))
+"""(3, 3): linear Rec. 2020 (ITU-R BT.2020) to linear sRGB primaries, both D65."""
+
+_WHITE = _SRGB.sum(1)
+"""XYZ of white, (1, 1, 1) in sRGB: D65 with Y = 1."""
+
+
+def srgb_to_lab(display: Any) -> Any:
+    """sRGB display values to CIELAB (CIE 015:2018, white D65); differentiable for tensors.
+
+    :param display: ``(B, 3, H, W)``, 0 to 1.
+    :return: ``(B, 3, H, W)``: L* 0 to 100, a*, b*.
+    """
+    linear = srgb_decode(display)
+    x, y, z = (
+        sum(weight / white * linear[:, i] for i, weight in enumerate(row))
+        for row, white in zip(_SRGB.tolist(), _WHITE.tolist(), strict=True)
+    )
+    f_x, f_y, f_z = (_lab_curve(value) for value in (x, y, z))
+    stack = sys.modules[type(display).__module__.partition(".")[0]].stack  # of numpy or torch
+    return stack([116.0 * f_y - 16.0, 500.0 * (f_x - f_y), 200.0 * (f_y - f_z)], 1)
+
+
+def _lab_curve(t: Any) -> Any:
+    toe = t <= (6.0 / 29.0) ** 3
+    root = t.clip((6.0 / 29.0) ** 3, None) ** (1.0 / 3.0)
+    return toe * (t * (841.0 / 108.0) + 4.0 / 29.0) + ~toe * root

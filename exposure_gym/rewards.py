@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exposure_gym.color import srgb_decode
+from exposure_gym.color import srgb_to_lab
 from exposure_gym.critic import Critic, CriticLoss, critic_step, load_critic, updates_due
 from exposure_gym.data import Photos, PhotoSet
 from exposure_gym.files import replacing
@@ -175,29 +175,8 @@ class ReferenceReward:
 
     def potential(self, image: Tensor, target: Tensor) -> Tensor:
         """Minus the weighted colour difference: two ``(B, 3, S, S)`` of display values to ``(B,)``, at most 0."""
-        difference = lab(image) - lab(target)
+        difference: Tensor = srgb_to_lab(image.clamp(0.0, 1.0)) - srgb_to_lab(target.clamp(0.0, 1.0))
         return -self.weight * (difference.square().sum(dim=1) + 1e-12).sqrt().mean(dim=(1, 2))
-
-
-_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
-"""Linear sRGB to XYZ (IEC 61966-2-1, D65)."""
-
-
-def lab(display: Tensor) -> Tensor:
-    """CIELAB of display values under D65 (CIE 15:2004); differentiable.
-
-    :param display: ``(B, 3, H, W)`` sRGB codes / 255, clipped to [0, 1].
-    :return: ``(B, 3, H, W)``: L* in [0, 100], a*, b*.
-    """
-    matrix = display.new_tensor(_XYZ)
-    white = matrix.sum(dim=1)
-    linear = srgb_decode(display.clamp(0.0, 1.0))
-    xyz = torch.einsum("ij,bjhw->bihw", matrix / white[:, None], linear)
-    threshold = 6 / 29
-    toe = xyz / (3 * threshold**2) + 4 / 29
-    f = torch.where(xyz > threshold**3, xyz.clamp(min=threshold**3) ** (1 / 3), toe)
-    x, y, z = f.unbind(dim=1)
-    return torch.stack([116.0 * y - 16.0, 500.0 * (x - y), 200.0 * (y - z)], dim=1)
 
 
 def make_reward(name: str, photos: Photos, image_size: int = 64, device: torch.device | str = "cpu") -> RewardModel:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from skimage.color import rgb2lab
 
 from exposure_gym import color
 
@@ -84,3 +85,19 @@ def test_prophoto_matrices() -> None:
 def test_colour_and_filters_need_no_torch() -> None:
     code = "import sys, exposure_gym.color, exposure_gym.filters, exposure_gym.files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_lab_is_cies() -> None:
+    display = np.random.default_rng(0).random((2, 3, 5, 7))
+    display[0, :, 0, 0], display[0, :, 0, 1], display[0, :, 0, 2] = 0.0, 1.0, 0.02
+    lab = color.srgb_to_lab(display)
+    expected = rgb2lab(display.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # with rounded matrices
+    np.testing.assert_allclose(lab, expected, atol=0.03)
+    np.testing.assert_allclose(lab[0, :, 0, 1], [100.0, 0.0, 0.0], atol=1e-9)
+    grey = color.srgb_to_lab(np.full((1, 3, 1, 1), 0.5))[0, :, 0, 0]
+    np.testing.assert_allclose(grey, [53.389, 0.0, 0.0], atol=1e-3)
+    tensor = torch.from_numpy(display).requires_grad_()
+    result = color.srgb_to_lab(tensor)
+    np.testing.assert_allclose(result.detach(), lab, atol=1e-9)
+    (gradient,) = torch.autograd.grad(result.sum(), tensor)
+    assert bool(gradient.isfinite().all())

@@ -78,6 +78,22 @@ def test_samples_depend_on_the_generator_alone() -> None:
     assert not np.array_equal(photos.sample(8, np.random.default_rng(5), 6), first)
 
 
+def test_generators_of_their_own_draw_alike_alone_and_together() -> None:
+    photos = coordinates()
+    together = photos.draw_each([np.random.default_rng(seed) for seed in range(200)], 8)
+    for row in (0, 7, 199):
+        alone = photos.draw_each([np.random.default_rng(row)], 8)
+        assert [part[0] for part in alone[:4]] == [part[row] for part in together[:4]]
+    assert set(together.indices) == set(range(5))
+    assert set(together.tops) == set(together.lefts) == {0, 1, 2}
+    assert set(together.flips) == {False, True}
+    assert set(photos.draw_each([np.random.default_rng(0)], 10).tops) == {0}
+    for crop, view in zip(photos.cut(together), photos.views(together), strict=True):
+        assert np.shares_memory(view, photos.crops)
+        np.testing.assert_array_equal(crop, view)
+    assert len(photos.cut(photos.draw_each([], 8))) == 0
+
+
 def test_get_resizes_the_whole_crop_by_area() -> None:
     photos = coordinates()
     whole = photos.get(3, size=5)
@@ -115,6 +131,8 @@ def test_a_photo_set_refuses_what_it_cannot_hold(crops: NDArray[Any], domain: An
 def test_crops_larger_than_stored_are_refused() -> None:
     with pytest.raises(ValueError, match="stored at 10"):
         coordinates().sample(1, np.random.default_rng(0), size=11)
+    with pytest.raises(ValueError, match="stored at 10"):
+        coordinates().draw_each([np.random.default_rng(0)], size=11)
 
 
 def test_the_two_domains_cannot_be_confused() -> None:

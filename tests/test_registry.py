@@ -20,7 +20,6 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AsyncVectorEnv
-from gymnasium.wrappers import RecordVideo
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import exposure_gym
@@ -65,9 +64,10 @@ def test_there_are_three() -> None:
     assert exposure_gym.__version__
 
 
+@pytest.mark.parametrize("options", [{}, {"masks": True, "stop_action": True, "max_steps": 3, "image_size": 24}])
 @pytest.mark.parametrize("id", IDS)
-def test_gymnasium_checker(id: str) -> None:
-    gymnasium_check(gym.make(id, render_mode="rgb_array").unwrapped)  # warnings are errors here
+def test_gymnasium_checker(id: str, options: dict[str, Any]) -> None:
+    gymnasium_check(gym.make(id, render_mode="rgb_array", **options).unwrapped)  # warnings are errors here
 
 
 @pytest.mark.parametrize("id", IDS)
@@ -122,18 +122,31 @@ def test_copies_and_pickles_play_on_alike(id: str) -> None:
         assert data_equivalence(twin.step(action), expected, exact=True)
 
 
-@pytest.mark.parametrize("context", ["spawn", "forkserver"])
-def test_processes_play_the_same_games(context: str) -> None:
+@pytest.mark.parametrize("id", IDS)
+def test_batches_are_copied_and_pickled_too(id: str) -> None:
+    envs = gym.make_vec(id, num_envs=2, image_size=16, max_steps=2, text=True)
+    envs.reset(seed=5)
+    twins = [copy.deepcopy(envs), pickle.loads(pickle.dumps(envs))]
+    envs.action_space.seed(0)
+    for _ in range(4):  # the third step begins new games: the generators are copied as well
+        actions = envs.action_space.sample()
+        expected = envs.step(actions)
+        for twin in twins:
+            assert data_equivalence(twin.step(actions), expected, exact=True)
+
+
+@pytest.mark.parametrize(("context", "id"), [("spawn", IDS[0]), ("forkserver", IDS[1])])
+def test_processes_play_the_same_games(context: str, id: str) -> None:
     options: dict[str, Any] = {"image_size": 16, "max_steps": 2}
     processes = gym.make_vec(
-        "exposure_gym:PhotoRetouchBox-v0",
+        f"exposure_gym:{id}",
         num_envs=2,
         vectorization_mode="async",
         vector_kwargs={"context": context},
         **options,
     )
     assert isinstance(processes, AsyncVectorEnv)
-    batched = gym.make_vec("PhotoRetouchBox-v0", num_envs=2, text=True, **options)
+    batched = gym.make_vec(id, num_envs=2, text=True, **options)
     try:
         assert data_equivalence(processes.reset(seed=0), batched.reset(seed=0))
         batched.action_space.seed(0)
@@ -205,25 +218,32 @@ def test_unknown_options_are_refused(id: str) -> None:
         gym.make_vec(id, num_envs=2, sharpness=3)
 
 
+def test_masks_of_actions_that_use_no_filter_twice() -> None:
+    options: dict[str, Any] = {"image_size": 16, "filters": ["gamma", "saturation"], "reward": "reference"}
+    env: Any = gym.make("PhotoRetouchDiscrete-v0", stop_action=True, **options).unwrapped
+    vector: Any = gym.make_vec("PhotoRetouchDiscrete-v0", num_envs=2, stop_action=True, **options)
+    for each in (env, vector):
+        with pytest.raises(ResetNeeded, match="before action_masks"):
+            each.action_masks()
+        each.reset(seed=0)
+    filters = np.array([label.split()[0] for label in env.form.labels])
+    assert sorted(set(filters)) == ["gamma", "saturation", "stop"]
+    assert env.action_masks().dtype == np.bool_
+    assert env.action_masks().all()
+    env.step(int(np.argmax(filters == "saturation")))
+    np.testing.assert_array_equal(env.action_masks(), filters != "saturation")
+    vector.step(np.array([np.argmax(filters == "gamma"), np.argmax(filters == "saturation")]))
+    np.testing.assert_array_equal(vector.action_masks(), [filters != "gamma", filters != "saturation"])
+    env.step(0)
+    assert env.action_masks().all()  # every filter was used: a mask must leave something
+
+
 def test_every_discrete_action_has_a_key() -> None:
     env: Any = gym.make("PhotoRetouchDiscrete-v0", stop_action=True).unwrapped
     keys = env.get_keys_to_action()
     assert list(keys.values()) == list(range(env.action_space.n))
     assert all(len(key) == 1 for key in keys)
     assert env.form.labels[keys["q"]] == "gamma 2.2"
-
-
-def test_videos(tmp_path: Path) -> None:
-    pytest.importorskip("moviepy", reason="moviepy is not installed: it needs an older Pillow")
-    import cv2
-
-    env = RecordVideo(gym.make("PhotoRetouch-v0", render_mode="rgb_array"), str(tmp_path / "videos"))
-    play(env, 0)
-    env.close()  # type: ignore[no-untyped-call]
-    (video,) = (tmp_path / "videos").glob("*.mp4")
-    film = cv2.VideoCapture(str(video))
-    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == 6
-    assert film.read()[0]
 
 
 def test_stable_baselines3_is_not_imported_until_it_is_needed() -> None:

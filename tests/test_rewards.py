@@ -22,7 +22,6 @@ from exposure_gym.rewards import (
     AdversarialReward,
     CriticReward,
     ReferenceReward,
-    lab,
     make_reward,
     record_critic,
     shipped_critic,
@@ -102,21 +101,11 @@ def test_another_file_under_v0_warns(tmp_path: Path, monkeypatch: pytest.MonkeyP
 # -- reference ---------------------------------------------------------------------------------------------------------
 
 
-def test_lab_is_that_of_scikit_image(rng: np.random.Generator) -> None:
-    display = rng.uniform(0.0, 1.0, (4, 3, 9, 7))
-    display[0, :, 0] = 0.0
-    display[0, :, 1] = 1.0
-    expected = rgb2lab(display.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(lab(torch.from_numpy(display)), expected, atol=6e-3)  # its matrix is rounded
-
-
-def test_lab_by_hand() -> None:
-    codes = torch.tensor([[0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [2.0, 3.0, 4.0], [0.5, 0.5, 0.5]]).double()
-    values = lab(codes[:, :, None, None])[:, :, 0, 0]
-    np.testing.assert_allclose(values[0], [0, 0, 0], atol=1e-5)
-    np.testing.assert_allclose(values[1], [100, 0, 0], atol=1e-5)
-    np.testing.assert_allclose(values[2], values[1], atol=1e-5)  # clipped
-    np.testing.assert_allclose(values[3], [53.389, 0, 0], atol=1e-3)
+def test_reference_clips_before_it_compares() -> None:
+    white, over = torch.ones(1, 3, 4, 4), torch.full((1, 3, 4, 4), 3.0)
+    grey = torch.full((1, 3, 4, 4), 0.5)
+    assert float(ReferenceReward().potential(over, white)) == pytest.approx(0.0, abs=1e-4)
+    assert float(ReferenceReward().potential(grey, over)) == pytest.approx(53.389 - 100.0, abs=1e-3)
 
 
 def test_reference_is_the_mean_colour_difference(rng: np.random.Generator) -> None:

@@ -38,6 +38,7 @@ AGENTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DQN": ("stable_baselines3", "PhotoRetouchDiscrete-v0", REPLAY),
     "TQC": ("sb3_contrib", "PhotoRetouchBox-v0", REPLAY),
     "RecurrentPPO": ("sb3_contrib", "PhotoRetouchBox-v0", ROLLOUT),
+    "MaskablePPO": ("sb3_contrib", "PhotoRetouchDiscrete-v0", ROLLOUT),
 }
 
 
@@ -60,6 +61,24 @@ def test_algorithms_learn_save_load_and_act_the_same(name: str, tmp_path: Path) 
     env.seed(7)
     observation = env.reset()
     np.testing.assert_array_equal(*(each.predict(observation, deterministic=True)[0] for each in (agent, again)))
+
+
+def test_masks_keep_an_agent_from_using_a_filter_twice() -> None:
+    contrib = pytest.importorskip("sb3_contrib", reason="sb3_contrib is not installed")
+    from sb3_contrib.common.maskable.evaluation import evaluate_policy as evaluate
+
+    used_twice: dict[bool, list[bool]] = {True: [], False: []}
+
+    def look(locals_: dict[str, Any], _: Any) -> None:
+        used_twice[locals_["use_masking"]].append(locals_["info"]["rewards"]["reuse"] < 0)
+
+    env = make_sb3_env("PhotoRetouchDiscrete-v0", 3, **SMALL)
+    agent = contrib.MaskablePPO("MultiInputPolicy", env, **tiny(n_steps=16, batch_size=16))
+    for masked in used_twice:
+        env.seed(0)
+        evaluate(agent, env, n_eval_episodes=6, deterministic=False, use_masking=masked, callback=look, warn=False)
+    assert not any(used_twice[True])
+    assert any(used_twice[False])
 
 
 def test_algorithms_take_the_single_environments_too(tmp_path: Path) -> None:

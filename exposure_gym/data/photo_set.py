@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from exposure_gym.photo import Reading
+
 Domain = Literal["linear", "display"]
 Space = Literal["srgb", "prophoto"]
+Brightness = Literal["as-is", "raw-like"]
 
 
 class Draw(NamedTuple):
@@ -35,10 +39,18 @@ class PhotoSet:
     :param domain: what the values are.
     :param names: N names, one a crop; several crops of a photo share its name.
     :param space: the primaries of the values, ``"srgb"`` (D65) or ``"prophoto"`` (D50).
+    :param brightness: how linear photos were read, see `exposure_gym.photo.read_linear`; a model remembers it.
     :raises ValueError: wrong shape, dtype or number of names, no such domain or space, or no crop at all.
     """
 
-    def __init__(self, crops: NDArray[Any], domain: Domain, names: Sequence[str], space: Space = "srgb") -> None:
+    def __init__(
+        self,
+        crops: NDArray[Any],
+        domain: Domain,
+        names: Sequence[str],
+        space: Space = "srgb",
+        brightness: Brightness = "as-is",
+    ) -> None:
         if crops.ndim != 4 or crops.shape[1] != 3 or crops.shape[2] != crops.shape[3] or 0 in crops.shape:
             raise ValueError(f"a photo set holds (N, 3, S, S) crops, N at least 1, not {crops.shape}")
         if crops.dtype not in (np.dtype(np.float32), np.dtype(np.float16)):
@@ -53,6 +65,7 @@ class PhotoSet:
         self.domain: Domain = domain
         self.names = tuple(names)
         self.space: Space = space
+        self.brightness: Brightness = brightness
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -95,21 +108,41 @@ class PhotoSet:
 
         :raises ValueError: `size` is larger than the stored crops.
         """
-        if not 1 <= size <= self.size:
-            raise ValueError(f"crops of {size} pixels can't be cut from a set stored at {self.size}")
+        self._check(size)
         whole, rest = divmod(count, len(self))
         rounds = [rng.permutation(len(self)) for _ in range(whole)]
         indices = np.concatenate([*rounds, rng.choice(len(self), rest, replace=False)])
         tops, lefts = rng.integers(0, self.size - size + 1, (2, count))
         return Draw(indices, tops, lefts, rng.random(count) < 0.5, size)
 
+    def draw_each(self, rngs: Sequence[np.random.Generator], size: int = 64) -> Draw:
+        """Choose one crop with each generator, as games do that start anew, each for itself.
+
+        :raises ValueError: `size` is larger than the stored crops.
+        """
+        self._check(size)
+        shifts = self.size - size + 1
+        chances = np.array([rng.random(4) for rng in rngs]).reshape(-1, 4)
+        indices, tops, lefts, flips = (chances * (len(self), shifts, shifts, 2)).astype(np.intp).T
+        return Draw(indices, tops, lefts, flips == 1, size)
+
+    def _check(self, size: int) -> None:
+        if not 1 <= size <= self.size:
+            raise ValueError(f"crops of {size} pixels can't be cut from a set stored at {self.size}")
+
     def cut(self, draw: Draw) -> NDArray[np.float32]:
         """Return the crops of a `Draw`, ``(count, 3, size, size)``."""
         out = np.empty((len(draw.indices), 3, draw.size, draw.size), np.float32)
-        for row, index, top, left, flip in zip(out, draw.indices, draw.tops, draw.lefts, draw.flips, strict=True):
-            crop = self.crops[index, :, top : top + draw.size, left : left + draw.size]
-            row[:] = crop[:, :, ::-1] if flip else crop
+        for row, crop in zip(out, self.views(draw), strict=True):
+            row[:] = crop
         return out
+
+    def views(self, draw: Draw) -> Iterator[NDArray[Any]]:
+        """Yield the crops of a `Draw`, ``(3, size, size)``, as they are stored: nothing is copied."""
+        size = draw.size
+        for index, top, left, flip in zip(*(part.tolist() for part in draw[:4]), strict=True):
+            crop = self.crops[index, :, top : top + size, left : left + size]
+            yield crop[:, :, ::-1] if flip else crop
 
     @classmethod
     def from_folder(
@@ -119,10 +152,11 @@ class PhotoSet:
         *,
         size: int = 80,
         crops: int | None = None,
-        brightness: Literal["as-is", "raw-like"] = "as-is",
+        brightness: Brightness = "as-is",
         space: Space = "srgb",
         max_megapixels: float = 200.0,
         seed: int = 0,
+        cache: Path | None = None,
         on_error: Callable[[Path, ValueError], None] | None = None,
     ) -> PhotoSet:
         """Read the photographs of a folder and keep square crops, as the published code does.
@@ -139,49 +173,29 @@ class PhotoSet:
         :param space: linear only: the working space.
         :param max_megapixels: larger photos are refused.
         :param seed: of the positions of the squares.
+        :param cache: keep the crops in this folder, and map them from there the next time: see
+            `exposure_gym.data.crop_cache`.
         :param on_error: called with a photo that can't be read and the reason, and the photo is
             left out. Without it such a photo raises.
         :raises PhotoError: a photo can't be read, and no `on_error` was given.
         :raises ValueError: there is no photo, or a linear option came with ``domain="display"``.
         """
-        from exposure_gym import photo  # with its decoders, which the built-in set has no use for
+        # with the decoders, which the built-in set has no use for
+        from exposure_gym.data.crop_cache import read_crops
+        from exposure_gym.data.crops import Cut
+        from exposure_gym.photo import list_photos
 
         if domain == "display" and (brightness != "as-is" or space != "srgb"):
             raise ValueError('brightness and space are for domain="linear": display values are taken as they are')
-
-        def read(path: Path) -> NDArray[np.float32]:
-            if domain == "display":
-                return photo.read_display(path, max_megapixels=max_megapixels).pixels
-            return photo.read_linear(path, brightness=brightness, space=space, max_megapixels=max_megapixels).pixels
-
         if crops is None and domain == "linear":
             crops = 4
-        rng = np.random.default_rng(seed)
-        kept: list[NDArray[np.float32]] = []
-        names: list[str] = []
-        for path in photo.list_photos([Path(folder)]):
-            try:
-                pixels = read(path)
-            except photo.PhotoError as error:
-                if on_error is None:
-                    raise
-                on_error(path, error)
-                continue
-            squares = [pixels] if crops is None else list(random_squares(pixels, crops, rng))
-            kept += [photo.to_square(square, size).transpose(2, 0, 1) for square in squares]
-            names += [path.name] * len(squares)
-        if not kept:
-            raise ValueError(f"{folder}: no readable photograph; give a folder of TIFF, JPEG or PNG files")
-        return cls(np.stack(kept), domain, names, space)
-
-
-def random_squares(pixels: NDArray[np.float32], count: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
-    """Yield squares as wide as the shorter edge, at random places along the longer one."""
-    height, width = pixels.shape[:2]
-    side = min(height, width)
-    for offset in rng.integers(0, max(height, width) - side + 1, count).tolist():
-        along = slice(offset, offset + side)
-        yield pixels[along] if height > width else pixels[:, along]
+        shots = [(path,) for path in list_photos([Path(folder)])]
+        if not shots:
+            raise ValueError(f"{folder}: no readable photograph; give a folder of TIFF, JPEG, PNG or RAW files")
+        reading: Reading = "raw-like" if brightness == "raw-like" else domain
+        cut = Cut((reading,), crops, size, space, max_megapixels, seed)
+        pixels, names = read_crops(shots, cut, cache=cache, on_error=on_error)
+        return cls(pixels, domain, names, space, brightness)
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,13 @@ class Photos:
         if self.paired and self.inputs.crops.shape != self.targets.crops.shape:
             shapes = f"{self.inputs.crops.shape} and {self.targets.crops.shape}"
             raise ValueError(f"paired sets must be alike, not {shapes}")
+
+    @property
+    def reading(self) -> Reading:
+        """How the inputs were read: what a model that learns from them must be given."""
+        if self.display_inputs:
+            return "display"
+        return "raw-like" if self.inputs.brightness == "raw-like" else "linear"
 
     def sample_pairs(
         self, count: int, rng: np.random.Generator, size: int = 64

@@ -188,6 +188,16 @@ class DiscreteActions(ActionForm):
     def decode_one(self, action: Any) -> Choices:
         return self.decode(action, 1)
 
+    def unused(self, filters_used: Tensor) -> NDArray[np.bool_]:
+        """Which actions use a filter that was not used yet, ``(B, n)`` for ``(B, F)`` flags.
+
+        A stop counts as unused. Where every filter was used, all actions are allowed: a mask must leave something.
+        """
+        fresh = ~filters_used.bool()
+        fresh |= ~fresh.any(dim=1, keepdim=True)
+        allowed = torch.cat([fresh, torch.ones_like(fresh[:, :1])], dim=1)[:, self._filter_index]
+        return allowed.cpu().numpy()
+
     def encode(self, filter_index: int, parameters: NDArray[np.float32]) -> Any:
         candidates = torch.nonzero(self._filter_index == filter_index)[:, 0].cpu()
         distance = (self._parameters.cpu()[candidates] - torch.from_numpy(parameters)).square().sum(dim=1)

@@ -159,22 +159,25 @@ class GameBatch:
         shape = (len(rows), 3, self.image_size, self.image_size)
         images = np.empty(shape, np.float32)
         targets = np.empty(shape if self._uses_target else (len(rows), 0), np.float32)
-        names = []
-        for i, row in enumerate(rows):
-            photo = None if given is None else given[i]
-            if photo is None:
-                draw = self.photos.inputs.draw(1, self.generators[row], self.image_size)
-                photo = Photo(self.photos.inputs.cut(draw)[0], self.photos.inputs.names[draw.indices[0]])
-                if self._uses_target:
-                    targets[i] = self.photos.targets.cut(draw)[0]
-            images[i] = photo.pixels
-            names.append(photo.name)
+        names = [""] * len(rows)
+        photos = [None] * len(rows) if given is None else given
+        drawn = [i for i, photo in enumerate(photos) if photo is None]
+        draw = self.photos.inputs.draw_each([self.generators[rows[i]] for i in drawn], self.image_size)
+        for i, index, crop in zip(drawn, draw.indices.tolist(), self.photos.inputs.views(draw), strict=True):
+            images[i], names[i] = crop, self.photos.inputs.names[index]
+        if self._uses_target:
+            for i, crop in zip(drawn, self.photos.targets.views(draw), strict=True):
+                targets[i] = crop
+        for i, photo in enumerate(photos):
+            if photo is not None:
+                images[i], names[i] = photo
+        for i, row in enumerate(rows.tolist()):
             if self.keep_edits:
                 self.edits[row] = []
             if self.keep_frames:
                 self.frames[row] = [images[i].transpose(1, 2, 0)]
         # Within the observation's bounds, as every later picture is.
-        image = torch.from_numpy(images).clamp(0.0, self.game.image_limit).to(self.device)
+        image = torch.from_numpy(images).clamp_(0.0, self.game.image_limit).to(self.device)
         target = torch.from_numpy(targets).to(self.device)
         state, potential = self.game.start(image), self._judge(image, target)
         if len(rows) == self.count:
@@ -237,12 +240,12 @@ class GameBatch:
             arrays that are the caller's own.
         """
         assert self.state is not None
-        image = self.state.image.permute(0, 2, 3, 1)
+        image = self.state.image
         used = self.state.filters_used.to(torch.int8)
         if tensors:
-            return {"image": image, "filters_used": used, "step": self.state.step}
+            return {"image": image.permute(0, 2, 3, 1), "filters_used": used, "step": self.state.step}
         return {
-            "image": image.clone(memory_format=torch.contiguous_format).cpu().numpy(),
+            "image": _interleaved(image),
             "filters_used": used.cpu().numpy(),
             "step": self.state.step.clone().cpu().numpy(),
         }
@@ -312,6 +315,18 @@ def _strip_width(image_size: int, max_steps: int) -> int:
 
 def _replace(whole: Tensor, index: Tensor, part: Tensor) -> Tensor:
     return whole.index_copy(0, index, part)
+
+
+def _interleaved(image: Tensor) -> NDArray[np.float32]:
+    """Pictures ``(B, 3, S, S)`` as an array of their own, ``(B, S, S, 3)``."""
+    if image.device.type != "cpu":
+        return image.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    from exposure_gym.kernels import interleave  # which takes a second to load: not with the package
+
+    count, channels, height, width = image.shape
+    pixels = np.empty((count, height, width, channels), np.float32)
+    interleave(image.contiguous().numpy(), pixels)
+    return pixels
 
 
 def _photos(photos: Photos | str | None) -> Photos:

@@ -31,28 +31,49 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
     finding the curve from light to display is the first thing to learn. A critic, trained as in a GAN to tell
     finished photographs from edited ones, judges the picture; an edit earns the increase of its score.
 
+    For agents with hybrid actions: `exposure_gym.agents.ExposureAgent`, and libraries that take `Dict` actions.
+
     ## Action Space
 
     `Dict(filter=Discrete(8), parameters=Box(-1, 1, (39,), float32))`. `filter` chooses; of `parameters` only the
-    chosen filter's block acts, the rest is ignored. Values outside [-1, 1] are clipped to it.
+    chosen filter's block acts, the rest is ignored.
 
-    | filter | name | block | -1 | 0 | +1 |
-    |---|---|---|---|---|---|
-    | 0 | `exposure` | 0 | -3.5 EV | no change | +3.5 EV |
-    | 1 | `gamma` | 1 | exponent 1/3 (brighter) | no change | exponent 3 |
-    | 2 | `white_balance` | 2-3 | green, blue gain e^-0.5 | no change | green, blue gain e^0.5, luminance kept |
-    | 3 | `saturation` | 4 | no change | half | full boost |
-    | 4 | `tone` | 5-12 | slope 0.5 in this eighth of the range | all equal: no change | slope 2 |
-    | 5 | `contrast` | 13 | flatter | no change | S-curve |
-    | 6 | `black_white` | 14 | no change | half | black and white |
-    | 7 | `color` | 15-38 | slope 0.9, eighths of R, G, B | all equal: no change | slope 1.1 |
+    | filter | name | block | parameters | unit | min | max | no change | what it does |
+    |---|---|---|---|---|---|---|---|---|
+    | 0 | `exposure` | 0 | `exposure` | EV | -3.5 | 3.5 | 0 | brightens, below 0 darkens |
+    | 1 | `gamma` | 1 | `gamma` | exponent | 1/3 | 3 | 1 | darkens, below 1 brightens |
+    | 2 | `white_balance` | 2-3 | `red`, `green`, `blue` | gain | 0.4298 | 2.1266 | 1 | warms, cools, tints |
+    | 3 | `saturation` | 4 | `saturation` | strength | 0 | 1 | 0 | more colour, most in mid-tones |
+    | 4 | `tone` | 5-12 | `slope_0` to `slope_7` | slope | 0.5 | 2 | 1 | a curve, from shadows to highlights |
+    | 5 | `contrast` | 13 | `contrast` | strength | -1 | 1 | 0 | S-curve, below 0 flattens |
+    | 6 | `black_white` | 14 | `black_white` | strength | 0 | 1 | 0 | fades to grey |
+    | 7 | `color` | 15-38 | `red_0` to `blue_7` | slope | 0.9 | 1.1 | 1 | a curve for each of R, G, B |
 
-    With `masks=True` six more actions a filter follow (48 in all): a linear gradient with luminance through which the
-    filter acts, in the order of `exposure_gym.filters.MASK_NAMES`. With `stop_action=True` a last value of `filter`,
-    8, ends the episode: it changes nothing, costs nothing and earns nothing.
+    Each number of a block sets its parameter: -1 the minimum, +1 the maximum, evenly between; `gamma` evenly in its
+    logarithm. The two of `white_balance` are the gains of green and blue relative to red, e^-0.5 to e^0.5, evenly in
+    the exponent; then all three are divided by one number, so that white keeps its luminance. Slopes count only
+    relative to each other: a curve goes from (0, 0) to (1, 1) in eight pieces, and with equal slopes it changes
+    nothing. `gamma` lifts values below 0.001 to it first, `saturation` cuts them at 1, `tone` and `color` to [0, 1].
+    The formulas are in `exposure_gym.filters`.
 
-    `action_from_edit(edit)` gives the action for an `exposure_gym.recipe.Edit`, and `edit_from_action(action)` the
-    edit that an action stands for.
+    With `masks=True` six more numbers a filter follow (48 in all), filter by filter from place 39 on: a local mask
+    through which it acts, a gradient across the picture and its luminance. -1 is the minimum, +1 the maximum.
+
+    | number | mask | min | max | above 0 |
+    |---|---|---|---|---|
+    | 0 | `vertical` | -5 | 5 | more at the bottom |
+    | 1 | `horizontal` | -5 | 5 | more on the right |
+    | 2 | `luminance` | -5 | 5 | more in bright parts |
+    | 3 | `offset` | -5 | 5 | more everywhere |
+    | 4 | `sharpness` | -5 | 5 | the larger, the steeper; below 0 the first four turn round |
+    | 5 | `strength` | -5 | 5 | of the whole: no effect is ever weaker than 30 %, and only at 5 can it be full |
+
+    With `stop_action=True` a last value of `filter`, 8, ends the episode: it changes nothing, costs nothing and earns
+    nothing.
+
+    Parameters outside [-1, 1] are clipped to it. An action of another shape or dtype, with NaN or infinity, or with a
+    filter that is not there, raises a `ValueError` and changes nothing. `env.unwrapped.action_from_edit(edit)` gives
+    the action for an `exposure_gym.recipe.Edit`, and `env.unwrapped.edit_from_action(action)` the edit for an action.
 
     ## Observation Space
 
@@ -70,14 +91,18 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
     | `critic` | 0.05 times the increase of the frozen critic's score |
     | or `adversarial` | the same from a critic that learns meanwhile: the paper's setting, not stationary |
     | or `reference` | decrease of the mean CIELAB distance to the photo's finished version; paired photos only |
-    | `overexposure` | minus the mean of `max(x - 1, 0)^2` over the edited picture |
-    | `reuse` | minus 1 if the filter was used before |
+    | `overexposure` | minus `overexposure_weight` times the mean of `max(x - 1, 0)^2` over the edited picture |
+    | `reuse` | minus `reuse_weight` if the filter was used before |
+
+    An adversarial critic learns when `env.unwrapped.reward_model.update(finished_images)` is called, which
+    `exposure_gym.envs.AdversarialCallback` does for Stable-Baselines3. The CIELAB distance is 100 from black to white.
 
     ## Starting State
 
     A photograph drawn from `photos.inputs`, cropped and mirrored at random; or, with
     `reset(options={"photo": photo})`, the central square of a given one: a path to a file that
-    `exposure_gym.photo.read_linear` reads, or an `(H, W, 3)` float array of linear light.
+    `exposure_gym.photo.read_linear` reads, or an `(H, W, 3)` float array of linear light. The `reference` reward,
+    which needs a finished version too, takes no given photos. No filter is used yet, `step` is 0.
 
     ## Episode End
 
@@ -90,7 +115,7 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
 
     ## Arguments
 
-    :param photos: an `exposure_gym.data.Photos`: inputs to play on, and targets; `"builtin"`, the default, for
+    :param photos: an `exposure_gym.data.Photos`: inputs to play on, and targets; `"builtin"` or `None` for
         `exposure_gym.data.builtin_photos()`.
     :param reward: `"critic"` for the critic that ships with the package, `"adversarial"`, `"reference"`, or any
         `exposure_gym.rewards.RewardModel`.
@@ -98,10 +123,11 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
         edits in words.
     :param image_size: side of the picture the player sees, in pixels.
     :param max_steps: edits in an episode.
-    :param filters: names of the filters that may be chosen, in order.
+    :param filters: names of the filters that may be chosen, in order; by default the eight above. `"level"` and
+        `"vignette"` are spare.
     :param masks: let filters act through local masks.
-    :param overexposure_weight: of its penalty.
-    :param reuse_weight: of its penalty.
+    :param overexposure_weight: of the penalty `overexposure`.
+    :param reuse_weight: of the penalty `reuse`.
     :param stop_action: let the player end the episode.
 
     ## Version History
@@ -208,29 +234,44 @@ def check_render_mode(render_mode: str | None, metadata: dict[str, Any]) -> None
         raise ValueError(f"render_mode {render_mode!r} must be one of {metadata['render_modes']} or None")
 
 
+def unused_actions(batch: GameBatch, form: ActionForm) -> NDArray[np.bool_]:
+    """For each game of a batch, which discrete actions use no filter twice: ``(N, n)``."""
+    if batch.state is None:
+        raise ResetNeeded("call reset() before action_masks()")
+    assert isinstance(form, DiscreteActions)
+    return form.unused(batch.state.filters_used)
+
+
 class PhotoRetouchBoxEnv(PhotoRetouchEnv):
     """PhotoRetouch with one flat vector for an action, for agents that play with numbers in [-1, 1].
 
     ## Description
 
-    The game of `PhotoRetouchEnv`, whose actions are written as one vector: what PPO, A2C, SAC, TD3, DDPG and TQC
-    of Stable-Baselines3 and sb3-contrib can send.
+    The game of `PhotoRetouchEnv`, whose actions are written as one vector.
+
+    For PPO, A2C, SAC, TD3 and DDPG of Stable-Baselines3, TQC of sb3-contrib.
 
     ## Action Space
 
-    `Box(-1, 1, (47,), float32)`: a score for each of the 8 filters, then the 39 parameters.
+    `Box(-1, 1, (47,), float32)`: a score for each of the 8 filters, then the 39 parameters of `PhotoRetouchEnv`.
 
-    | place | meaning |
-    |---|---|
-    | 0-7 | scores of `exposure`, `gamma`, `white_balance`, `saturation`, `tone`, `contrast`, `black_white`, `color` |
-    | 8-46 | the parameters of `PhotoRetouchEnv`: exposure 8, gamma 9, white_balance 10-11, saturation 12, tone 13-20, contrast 21, black_white 22, color 23-46 |
+    | score | name | block | parameters | unit | min | max | no change |
+    |---|---|---|---|---|---|---|---|
+    | 0 | `exposure` | 8 | `exposure` | EV | -3.5 | 3.5 | 0 |
+    | 1 | `gamma` | 9 | `gamma` | exponent | 1/3 | 3 | 1 |
+    | 2 | `white_balance` | 10-11 | `red`, `green`, `blue` | gain | 0.4298 | 2.1266 | 1 |
+    | 3 | `saturation` | 12 | `saturation` | strength | 0 | 1 | 0 |
+    | 4 | `tone` | 13-20 | `slope_0` to `slope_7` | slope | 0.5 | 2 | 1 |
+    | 5 | `contrast` | 21 | `contrast` | strength | -1 | 1 | 0 |
+    | 6 | `black_white` | 22 | `black_white` | strength | 0 | 1 | 0 |
+    | 7 | `color` | 23-46 | `red_0` to `blue_7` | slope | 0.9 | 1.1 | 1 |
 
     The filter with the highest score is chosen, the first of equals; scores are compared as they come. Parameters
-    outside [-1, 1] are clipped to it. With `stop_action=True` a ninth score follows the eight; with `masks=True`
-    the masks' 48 numbers follow the parameters.
+    outside [-1, 1] are clipped to it. With `stop_action=True` a ninth score follows the eight, and what is behind it
+    moves up by one; with `masks=True` the masks' 48 numbers follow the parameters.
 
-    `action_from_edit(edit)` gives +1 to the edit's filter, -1 to the others and 0 to parameters that do not act;
-    `edit_from_action(action)` is its inverse.
+    `env.unwrapped.action_from_edit(edit)` gives +1 to the edit's filter, -1 to the others and 0 to parameters that do
+    not act; `env.unwrapped.edit_from_action(action)` is its inverse.
 
     ## Observation Space
 
@@ -247,7 +288,7 @@ class PhotoRetouchBoxEnv(PhotoRetouchEnv):
 
     ## Episode End
 
-    That of `PhotoRetouchEnv`: after `max_steps` edits.
+    That of `PhotoRetouchEnv`: after `max_steps` edits, or a stop.
 
     ## Arguments
 
@@ -256,7 +297,7 @@ class PhotoRetouchBoxEnv(PhotoRetouchEnv):
     ## Version History
 
     * v0: `PhotoRetouch-v0` in this form.
-    """  # noqa: E501  (a table's row is one line)
+    """
 
     form_class = BoxActions
 
@@ -270,30 +311,33 @@ class PhotoRetouchDiscreteEnv(PhotoRetouchEnv):
 
     ## Description
 
-    The game of `PhotoRetouchEnv`, with every filter at a few strengths: what DQN and PPO of Stable-Baselines3 can
-    send.
+    The game of `PhotoRetouchEnv`, with every filter at a few strengths.
+
+    For DQN, PPO and A2C of Stable-Baselines3, MaskablePPO of sb3-contrib, and a person at the keyboard.
 
     ## Action Space
 
-    `Discrete(35)`. `env.unwrapped.form.labels` names all actions; they are defined in `exposure_gym.envs.strengths`.
-    `env.unwrapped.get_keys_to_action()` gives each a key, for `gymnasium.utils.play`.
+    `Discrete(35)`. `env.unwrapped.form.labels` names all actions; they are defined in `exposure_gym.envs.strengths`,
+    within the ranges of `PhotoRetouchEnv`. `env.unwrapped.get_keys_to_action()` gives the first 38 a key, for
+    `gymnasium.utils.play`.
 
-    | action | filter | strength |
-    |---|---|---|
-    | 0-5 | `exposure` | -2 EV; -1 EV; -0.5 EV; +0.5 EV; +1 EV; +2 EV |
-    | 6-10 | `gamma` | 1/3; 1/2.2; 1/1.5; 1.5; 2.2 |
-    | 11-16 | `white_balance` | much cooler; cooler; warmer; much warmer; greener; more magenta |
-    | 17-18 | `saturation` | half; full |
-    | 19-23 | `tone` | lift shadows; deepen shadows; S-curve; flatten; open highlights |
-    | 24-26 | `contrast` | -50 %; +50 %; +100 % |
-    | 27-28 | `black_white` | half; full |
-    | 29-34 | `color` | warmer mid-tones; cooler mid-tones; greener mid-tones; more magenta mid-tones; warm light, cool shadows; cool light, warm shadows |
+    | action | name | strength | parameters | unit | min | max | no change |
+    |---|---|---|---|---|---|---|---|
+    | 0-5 | `exposure` | -2 EV; -1 EV; -0.5 EV; +0.5 EV; +1 EV; +2 EV | `exposure` | EV | -3.5 | 3.5 | 0 |
+    | 6-10 | `gamma` | 1/3; 1/2.2; 1/1.5; 1.5; 2.2 | `gamma` | exponent | 1/3 | 3 | 1 |
+    | 11-16 | `white_balance` | much cooler; cooler; warmer; much warmer; greener; more magenta | `red`, `green`, `blue` | gain | 0.4298 | 2.1266 | 1 |
+    | 17-18 | `saturation` | half; full | `saturation` | strength | 0 | 1 | 0 |
+    | 19-23 | `tone` | lift shadows; deepen shadows; S-curve; flatten; open highlights | `slope_0` to `slope_7` | slope | 0.5 | 2 | 1 |
+    | 24-26 | `contrast` | -50 %; +50 %; +100 % | `contrast` | strength | -1 | 1 | 0 |
+    | 27-28 | `black_white` | half; full | `black_white` | strength | 0 | 1 | 0 |
+    | 29-34 | `color` | warmer mid-tones; cooler mid-tones; greener mid-tones; more magenta mid-tones; warm light, cool shadows; cool light, warm shadows | `red_0` to `blue_7` | slope | 0.9 | 1.1 | 1 |
 
     With `masks=True` each of them is offered at five places: everywhere, the top, the bottom, shadows, highlights
     (action = 5 times the number above plus that of the place). With `stop_action=True` the last action stops.
 
-    `edit_from_action(action)` gives the edit; `action_from_edit(edit)` the nearest strength of the edit's filter,
-    which is the inverse for edits of the table.
+    `env.unwrapped.edit_from_action(action)` gives the edit; `env.unwrapped.action_from_edit(edit)` the nearest
+    strength of the edit's filter, which is the inverse for edits of the table. `env.unwrapped.action_masks()` tells
+    which actions use no filter twice.
 
     ## Observation Space
 
@@ -310,7 +354,7 @@ class PhotoRetouchDiscreteEnv(PhotoRetouchEnv):
 
     ## Episode End
 
-    That of `PhotoRetouchEnv`: after `max_steps` edits.
+    That of `PhotoRetouchEnv`: after `max_steps` edits, or a stop.
 
     ## Arguments
 
@@ -322,6 +366,16 @@ class PhotoRetouchDiscreteEnv(PhotoRetouchEnv):
     """  # noqa: E501  (a table's row is one line)
 
     form_class = DiscreteActions
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions use no filter twice, `(n,)`, for sb3-contrib's `MaskablePPO`; to stop is always allowed.
+
+        All of them, once every filter was used.
+
+        :raises gymnasium.error.ResetNeeded: before `reset`.
+        """
+        mask: NDArray[np.bool_] = unused_actions(self._batch, self.form)[0]
+        return mask
 
     def get_keys_to_action(self) -> dict[str, int]:
         """Keys for `gymnasium.utils.play.play(env, wait_on_player=True)`: digits and letters, in the actions' order."""

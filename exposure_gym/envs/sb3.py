@@ -32,9 +32,9 @@ class SB3VecEnv(VecEnv):
     """``n`` games as one batch, as a Stable-Baselines3 ``VecEnv``.
 
     ``PPO("MultiInputPolicy", SB3VecEnv(n=64))``. All games share one ``game``, ``photos`` and ``reward_model``:
-    ``get_attr`` gives each as often as games are asked for, ``env_method`` calls the batched environment once, and
-    ``set_attr`` is for all games. Infos hold ``rewards``, and at the end of an episode ``terminal_observation``;
-    ``TimeLimit.truncated`` is always there.
+    ``get_attr`` gives each as often as games are asked for, ``env_method`` calls the batched environment once (with
+    ``"action_masks"`` it gives each game its own), and ``set_attr`` is for all games. Infos hold ``rewards``, and at
+    the end of an episode ``terminal_observation``; ``TimeLimit.truncated`` is always there.
 
     :param n: games.
     :param form: of the actions: ``"box"``, ``"discrete"`` or ``"hybrid"``.
@@ -60,7 +60,7 @@ class SB3VecEnv(VecEnv):
                 raise ValueError(f"unknown option {sorted(unknown)[0]!r}: reset takes 'photo'")
             options = {"photo": [chosen.get("photo") for chosen in self._options]}
         observations, infos = self.envs.reset(seed=self._seeds, options=options)
-        self.reset_infos = [_row(infos, row, ("photo",)) for row in range(self.num_envs)]
+        self.reset_infos = _rows(infos, self.num_envs, ("photo",))
         self._reset_seeds()
         self._reset_options()
         return dict(observations)
@@ -71,17 +71,15 @@ class SB3VecEnv(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
         over = terminated | truncated
-        final = infos.get("final_info", {})
-        every: list[dict[str, Any]] = []
-        for row in range(self.num_envs):
-            told = final if over[row] else infos
-            info = _row(told, row, ("rewards", "edit", "recipe")) | {
-                "TimeLimit.truncated": bool(truncated[row] and not terminated[row])
-            }
-            if over[row]:
-                info["terminal_observation"] = infos["final_obs"][row]
-                self.reset_infos[row] = _row(infos, row, ("photo",))
-            every.append(info)
+        every = _rows(infos, self.num_envs, ("rewards", "edit", "recipe"))
+        for info, cut_short in zip(every, (truncated & ~terminated).tolist(), strict=True):
+            info["TimeLimit.truncated"] = cut_short
+        if over.any():
+            final = _rows(infos["final_info"], self.num_envs, ("rewards", "edit", "recipe"))
+            started = _rows(infos, self.num_envs, ("photo",))
+            for row in np.flatnonzero(over).tolist():
+                every[row] |= final[row] | {"terminal_observation": infos["final_obs"][row]}
+                self.reset_infos[row] = started[row]
         return observations, rewards.astype(np.float32), over, every
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -113,6 +111,8 @@ class SB3VecEnv(VecEnv):
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **kwargs: Any
     ) -> list[Any]:
         result = getattr(self.base, method_name)(*method_args, **kwargs)
+        if method_name == "action_masks":  # a row for each game
+            return [result[row] for row in self._get_indices(indices)]
         return [result for _ in self._get_indices(indices)]
 
     def env_is_wrapped(
@@ -122,16 +122,19 @@ class SB3VecEnv(VecEnv):
         return [False for _ in self._get_indices(indices)]
 
 
-def _row(infos: dict[str, Any], row: int, keys: Sequence[str]) -> dict[str, Any]:
-    """What infos tell of one game under these keys."""
-    told: dict[str, Any] = {}
+def _rows(infos: dict[str, Any], count: int, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """What infos tell of each of ``count`` games under these keys."""
+    told: list[dict[str, Any]] = [{} for _ in range(count)]
     for key in keys:
-        if key in infos and infos[f"_{key}"][row]:
-            values = infos[key]
-            if isinstance(values, dict):
-                told[key] = {name: float(term[row]) for name, term in values.items() if name[0] != "_"}
-            else:
-                told[key] = values[row]
+        if key not in infos:
+            continue
+        values = infos[key]
+        if isinstance(values, dict):  # numbers under names, to be told of each game
+            names = [name for name in values if name[0] != "_"]
+            numbers = zip(*(values[name].tolist() for name in names), strict=True)
+            values = [dict(zip(names, row, strict=True)) for row in numbers]
+        for row in np.flatnonzero(infos[f"_{key}"]).tolist():
+            told[row][key] = values[row]
     return told
 
 

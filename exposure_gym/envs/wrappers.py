@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +16,12 @@ from exposure_gym.color import srgb_encode
 from exposure_gym.envs.actions import FORMS, ActionForm, HybridActions, Translated
 from exposure_gym.envs.photo_retouch import PhotoRetouchEnv
 from exposure_gym.envs.vector import PhotoRetouchVectorEnv
+
+if TYPE_CHECKING:
+    _ActionWrapper = VectorActionWrapper[Any, Any, Any, Any]
+    _Wrapper = VectorWrapper[Any, Any, Any, Any, Any]
+else:  # classes that Gymnasium 1.2 has not made generic yet
+    _ActionWrapper, _Wrapper = VectorActionWrapper, VectorWrapper
 
 
 class FlatAction(Translated, gym.ActionWrapper[Any, Any, Any], RecordConstructorArgs):
@@ -41,7 +47,7 @@ class FlatAction(Translated, gym.ActionWrapper[Any, Any, Any], RecordConstructor
         return {"filter": index, "parameters": parameters[0]}
 
 
-class FlatActionVector(Translated, VectorActionWrapper[Any, Any, Any, Any]):
+class FlatActionVector(Translated, _ActionWrapper):
     """:class:`FlatAction` for batched environments.
 
     :param env: a batched PhotoRetouch environment with its own, hybrid, actions.
@@ -87,7 +93,7 @@ class PreviewObservation(gym.ObservationWrapper[Any, Any, Any], RecordConstructo
         return observation | {"image": _preview(observation["image"][None], linear)[0]}
 
 
-class PreviewObservationVector(VectorWrapper[Any, Any, Any, Any, Any]):
+class PreviewObservationVector(_Wrapper):
     """:class:`PreviewObservation` for batched environments, of arrays or of tensors, in every autoreset mode.
 
     :param env: a batched PhotoRetouch environment in any form.
