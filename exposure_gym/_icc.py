@@ -64,8 +64,7 @@ def to_linear_srgb(pixels: Pixels, profile: bytes) -> Light:
     if space == b"GRAY" and pixels.ndim == 2:
         return _grey_to_linear(pixels, profile)
     if space != b"RGB ":
-        name = space.decode("ascii", "replace").strip() if profile[36:40] == b"acsp" else "damaged"
-        raise ProfileError(f"its colour profile is {name}, not RGB or grey as its pixels are")
+        raise _foreign(profile)
     pixels = _three(pixels)
     if pixels.dtype.kind != "f":
         table = _curves_and_matrix(profile, np.iinfo(pixels.dtype).max + 1)
@@ -74,10 +73,38 @@ def to_linear_srgb(pixels: Pixels, profile: bytes) -> Light:
     return _lcms(pixels, profile, "rgb")
 
 
+def light_tables(profile: bytes, levels: int, grey: bool) -> tuple[Light, Light | None] | None:
+    """What :func:`to_linear_srgb` does to integers, for those who convert them themselves.
+
+    Args:
+        profile: as there.
+        levels: 256 or 65536, the codes there are.
+        grey: pixels have one channel.
+
+    Returns:
+        What each code of each channel stands for, ``(3, levels)``, and the ``(3, 3)`` matrix from there to linear light
+        in sRGB primaries, None if it is that already; or None for a profile that is more than that.
+
+    Raises:
+        ProfileError: the profile is damaged or does not describe such pixels.
+    """
+    if grey and profile[16:20] == b"GRAY":
+        codes = np.arange(levels, dtype=np.min_scalar_type(levels - 1))
+        return np.ascontiguousarray(_grey_to_linear(codes[None], profile)[0].T), None
+    if profile and profile[16:20] != b"RGB ":
+        raise _foreign(profile)
+    return _curves_and_matrix(profile or srgb_profile(), levels)
+
+
 def is_srgb(profile: bytes) -> bool:
     """Whether a profile is sRGB to a quarter of an 8-bit code: vendors round differently."""
     table = _curves_and_matrix(profile, 256) if profile[16:20] == b"RGB " else None
     return table is not None and table[1] is None
+
+
+def _foreign(profile: bytes) -> ProfileError:
+    name = profile[16:20].decode("ascii", "replace").strip() if profile[36:40] == b"acsp" else "damaged"
+    return ProfileError(f"its colour profile is {name}, not RGB or grey as its pixels are")
 
 
 def _lcms(pixels: Pixels, profile: bytes, space: str) -> Light:
@@ -116,6 +143,9 @@ def _curves_and_matrix(profile: bytes, levels: int) -> tuple[Light, Light | None
 
     The matrix is None for sRGB itself, whose curves are then exactly those of :mod:`.color`.
     """
+    exact = np.tile(srgb_decode(np.linspace(0.0, 1.0, levels)).astype(np.float32), (3, 1))
+    if profile == srgb_profile():  # measuring it would take longer
+        return exact, None
     ramp = np.linspace(0.0, 1.0, levels, dtype=np.float32)
     ramps = np.zeros((3, levels, 3), np.float32)
     for channel in range(3):
@@ -129,8 +159,7 @@ def _curves_and_matrix(profile: bytes, levels: int) -> tuple[Light, Light | None
     curves = np.stack([light[c, :, strongest[c]] / peak[c] for c in range(3)])
 
     if np.abs(matrix - np.eye(3)).max() < 1e-3 and np.abs(srgb_encode(curves) - ramp).max() < 1e-3:
-        exact = srgb_decode(np.linspace(0.0, 1.0, levels)).astype(np.float32)
-        return np.stack([exact] * 3), None
+        return exact, None
 
     steps = np.linspace(0, levels - 1, 9).round().astype(np.min_scalar_type(levels - 1))
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(1, -1, 3)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,12 +16,29 @@ def replacing(path: Path) -> Iterator[Path]:
 
     On any error the temporary file is removed and what was at ``path`` before is untouched.
     """
-    temporary = path.with_name(f".{path.stem[:100]}-{secrets.token_hex(4)}{path.suffix}")
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # with the permissions of a new file
-    try:
+    with replacing_all([path]) as (temporary,):
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+
+
+@contextmanager
+def replacing_all(paths: Iterable[Path]) -> Iterator[list[Path]]:
+    """As :func:`replacing`, for files that belong together: none takes its place before all are on the disk."""
+    waiting: list[tuple[Path, Path]] = []
+    try:
+        for path in paths:
+            if path.is_dir() and not path.is_symlink():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            with suppress(FileNotFoundError):
+                path.lstat()  # a name that is too long would be found out only when another file has taken its place
+            temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}")
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # with a new file's permissions
+            waiting.append((temporary, path))
+        yield [temporary for temporary, _ in waiting]
+        for temporary, _ in waiting:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        for temporary, path in waiting:
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary, _ in waiting:
+            temporary.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Read and write photographs, colour-managed: TIFF, JPEG and PNG.
+"""Read photographs, TIFF, JPEG, PNG and camera RAW, and write them, colour-managed.
 
 There are two readings, with two types, because the game needs both and must never confuse them.
 :func:`read_linear` gives a :class:`LinearPhoto`, proportional to the light of the scene: what an
@@ -8,47 +8,64 @@ finished photograph stores, what an edit ends in, and all that :func:`write_disp
 The embedded ICC profile says what the codes mean, RGB or grey, matrix or LUT. Without one, integers
 are sRGB and floats are linear light in sRGB primaries. An alpha channel is dropped, not blended;
 the EXIF orientation is baked in. Of a file with several pictures the first is read.
+
+RAW files of all cameras that LibRaw knows are read where rawpy is installed, the ``raw`` extra. They
+hold light and no display values: :func:`read_linear` alone reads them.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import BinaryIO, Literal, NoReturn, cast, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from exposure_gym._decode import Decoded, Metadata, Unreadable, decode
+from exposure_gym._decode import HEIF_EXTENSIONS, RAW_EXTENSIONS, Decoded, Develop, Metadata, Unreadable, decode
 from exposure_gym._encode import Codes, encode_jpeg, encode_png, encode_tiff
 from exposure_gym._icc import ProfileError, is_srgb, to_linear_srgb
+from exposure_gym._raw import Development, Highlights, WhiteBalance, develop
 from exposure_gym.color import PROPHOTO_TO_SRGB, SRGB_TO_PROPHOTO, srgb_decode, srgb_encode
 from exposure_gym.files import replacing
 
 __all__ = [
     "EXTENSIONS",
+    "HEIF_EXTENSIONS",
+    "RAW_EXTENSIONS",
     "DisplayPhoto",
     "LinearPhoto",
     "Metadata",
     "PhotoError",
+    "Reading",
     "list_photos",
     "read_display",
+    "read_input",
     "read_linear",
     "to_square",
     "write_display",
 ]
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""The extensions, in lower case, that :func:`list_photos` and :func:`write_display` know."""
+"""The extensions, in lower case, that :func:`write_display` knows."""
+KNOWN_EXTENSIONS = EXTENSIONS + RAW_EXTENSIONS + HEIF_EXTENSIONS
+"""Those of the files that :func:`list_photos` looks for."""
+
+_JPEG_EDGE = 65_500  # libjpeg's limit
 
 ROWS = 64
 """Rows of a photograph that are worked on at a time: temporaries then stay in the cache."""
 
 Space = Literal["srgb", "prophoto"]
+Reading = Literal["linear", "raw-like", "display"]
+"""How the photographs that a model starts from are read: as they are, darkened, or not linearised (`read_input`)."""
 Image3 = NDArray[np.float32]
 _NO_METADATA = Metadata()
 
@@ -61,7 +78,8 @@ class PhotoError(ValueError):
         self.path, self.reason, self.remedy = Path(path), reason, remedy
 
     def __str__(self) -> str:
-        return " ".join(f"{self.path}: {self.reason}; {self.remedy}".split())
+        line = " ".join(f"{self.path}: {self.reason}; {self.remedy}".split())
+        return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,16 +122,26 @@ def read_linear(
     *,
     brightness: Literal["as-is", "raw-like"] = "as-is",
     space: Space = "srgb",
+    white_balance: WhiteBalance = "daylight",
+    highlights: Highlights = "clip",
+    half_size: bool = False,
     max_megapixels: float = 200.0,
 ) -> LinearPhoto:
     """Read a photograph into linear light.
 
     Args:
-        path: a TIFF, JPEG or PNG file; its content decides, not its extension.
+        path: a TIFF, JPEG, PNG or RAW file; its content decides, not its extension.
         brightness: ``"as-is"``, or ``"raw-like"``, which divides by twice the largest value, as the
             published code does to give finished photographs the darkness of a RAW; black stays
             black.
         space: primaries of the result. Negative components, of colours outside them, become 0.
+        white_balance: RAW only: LibRaw's ``"daylight"``, light of 6500 K by the camera's colour matrix,
+            which the models here learned from; or ``"camera"``, what the camera chose, and daylight
+            where the file does not tell.
+        highlights: RAW only: ``"clip"`` cuts all channels where the first one clips, at 1.0;
+            ``"blend"`` and ``"reconstruct"`` guess from the channels that clip later, and may exceed it.
+        half_size: RAW only: make one pixel of every 2 × 2 of the sensor instead of interpolating
+            colours: much faster, for previews and photographs that are made smaller anyway.
         max_megapixels: larger photographs are refused from their header, before they are decoded.
 
     Raises:
@@ -123,12 +151,14 @@ def read_linear(
         raise ValueError(f"brightness={brightness!r}; use 'as-is' or 'raw-like'")
     if space not in ("srgb", "prophoto"):
         raise ValueError(f"space={space!r}; use 'srgb' or 'prophoto'")
+    if white_balance not in get_args(WhiteBalance):
+        raise ValueError(f"white_balance={white_balance!r}; use 'daylight' or 'camera'")
+    if highlights not in get_args(Highlights):
+        raise ValueError(f"highlights={highlights!r}; use 'clip', 'blend' or 'reconstruct'")
     path = Path(path)
-    decoded = _decode_file(path, max_megapixels)
-    light = _linear(path, decoded)
-    if space == "prophoto":
-        light = cast(Image3, cv2.transform(light, SRGB_TO_PROPHOTO))
-    np.maximum(light, 0.0, out=light)
+    how = Development(space, white_balance, highlights, half_size)
+    decoded = _decode_file(path, max_megapixels, partial(develop, how=how, max_megapixels=max_megapixels))
+    light = light_of(path, decoded, space)
     if brightness == "raw-like":
         peak = float(light.max())
         if peak > 0.0:
@@ -147,22 +177,54 @@ def read_display(path: str | os.PathLike[str], *, max_megapixels: float = 200.0)
         max_megapixels: larger photographs are refused from their header, before they are decoded.
 
     Raises:
-        PhotoError: the file is missing, damaged, too large or of an unknown kind; one line.
+        PhotoError: the file is missing, damaged, too large, a RAW file or of an unknown kind; one line.
     """
     path = Path(path)
-    decoded = _decode_file(path, max_megapixels)
-    codes = decoded.pixels
-    try:
-        as_stored = codes.dtype.kind == "u" and (not decoded.profile or is_srgb(decoded.profile))
-    except ProfileError as error:
-        raise _profile_error(path, error) from None
-    if as_stored:
-        display = codes.astype(np.float32) / np.float32(np.iinfo(codes.dtype).max)
-        if display.ndim == 2:
-            display = np.repeat(display[..., None], 3, axis=2)
-    else:
-        display = _encode_in_place(_linear(path, decoded))
-    return DisplayPhoto(display, "srgb", decoded.metadata, path)
+    decoded = _decode_file(path, max_megapixels, refuse_raw)
+    return DisplayPhoto(display_of(path, decoded), "srgb", decoded.metadata, path)
+
+
+def read_input(
+    path: str | os.PathLike[str],
+    reading: Reading = "linear",
+    *,
+    space: Space = "srgb",
+    white_balance: WhiteBalance = "daylight",
+    highlights: Highlights = "clip",
+    half_size: bool = False,
+    max_megapixels: float = 200.0,
+) -> LinearPhoto | DisplayPhoto:
+    """Read a photograph to edit the way a model was taught to start, see ``ExposureAgent.reading``.
+
+    Args:
+        path: of the photograph.
+        reading: ``"linear"`` is :func:`read_linear`, and ``"raw-like"`` the same with that brightness;
+            ``"display"`` is :func:`read_display`: the edit starts from display values, as in the
+            published Sintel example.
+        space: as for :func:`read_linear`; display values are always ``"srgb"``.
+        white_balance: as for :func:`read_linear`, and so are the next two.
+        highlights: see there.
+        half_size: see there.
+        max_megapixels: larger photographs are refused from their header, before they are decoded.
+
+    Raises:
+        PhotoError: the file is missing, damaged, too large or of an unknown kind; one line.
+    """
+    if reading not in get_args(Reading):
+        raise ValueError(f"reading={reading!r}; use 'linear', 'raw-like' or 'display'")
+    if reading == "display":
+        if space != "srgb":
+            raise ValueError(f"display values are sRGB: space={space!r} is for linear light")
+        return read_display(path, max_megapixels=max_megapixels)
+    return read_linear(
+        path,
+        brightness="raw-like" if reading == "raw-like" else "as-is",
+        space=space,
+        white_balance=white_balance,
+        highlights=highlights,
+        half_size=half_size,
+        max_megapixels=max_megapixels,
+    )
 
 
 def write_display(
@@ -188,9 +250,20 @@ def write_display(
     """
     if not isinstance(photo, DisplayPhoto):
         raise TypeError(f"write_display writes a DisplayPhoto, not a {type(photo).__name__}")
+    path = Path(path)
+    kind, bits = output_kind(path, bits, quality)
+    codes = _codes(path, photo, bits)
+    try:
+        with writing(path) as temporary:
+            temporary.write_bytes(encode(kind, codes, photo.metadata, quality))
+    except OverflowError as error:
+        raise PhotoError(path, str(error), "write a PNG or make it smaller") from None
+
+
+def output_kind(path: Path, bits: Literal[8, 16] | None, quality: int) -> tuple[str, Literal[8, 16]]:
+    """The extension of a file to be written, in lower case, and its bits; errors as :func:`write_display` has them."""
     if not 1 <= quality <= 100:
         raise ValueError(f"quality={quality}; use 1 to 100")
-    path = Path(path)
     kind = path.suffix.lower()
     if kind not in EXTENSIONS:
         known = ", ".join(EXTENSIONS)
@@ -198,23 +271,33 @@ def write_display(
     bits = bits or (16 if kind in (".tif", ".tiff") else 8)
     if bits not in (8, 16) or (bits == 16 and kind in (".jpg", ".jpeg")):
         raise PhotoError(path, f"{kind} cannot hold {bits} bits", "use 8, or 16 with .png or .tif")
-    codes = _codes(path, photo, bits)
+    return kind, bits
+
+
+def encode(kind: str, codes: Codes, metadata: Metadata, quality: int, profile: bytes | None = None) -> bytes:
+    """A finished photograph's file; ``profile`` None stands for sRGB."""
+    if kind == ".png":
+        return encode_png(codes, metadata, profile)
+    if kind in (".tif", ".tiff"):
+        return encode_tiff(codes, metadata, profile)
+    if max(codes.shape) > _JPEG_EDGE:
+        raise OverflowError(f"no JPEG has an edge of more than {_JPEG_EDGE:,} pixels")
+    return encode_jpeg(codes, metadata, quality, profile)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes its place when all is written; what the disk refuses becomes a PhotoError."""
     try:
-        if kind == ".png":
-            data = encode_png(codes, photo.metadata)
-        elif kind in (".tif", ".tiff"):
-            data = encode_tiff(codes, photo.metadata)
-        else:
-            data = encode_jpeg(codes, photo.metadata, quality)
         with replacing(path) as temporary:
-            temporary.write_bytes(data)
+            yield temporary
     except OSError as error:
         reason = f"cannot be written ({error.strerror or error})"
         raise PhotoError(path, reason, "check the folder, its permissions and free space") from None
 
 
 def list_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files as given, whatever their names; folders as the photographs in them, sorted by name.
+    """Files as given, whatever their names; folders as the photographs in them, RAW files too, sorted by name.
 
     A path that does not exist is listed too, so that reading it says so and the others go on.
 
@@ -232,7 +315,9 @@ def list_photos(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             reason = f"cannot be listed ({error.strerror})"
             raise PhotoError(path, reason, "check its permissions") from None
         found += [
-            file for file in inside if file.suffix.lower() in EXTENSIONS and file.name[0] != "." and not file.is_dir()
+            file
+            for file in inside
+            if file.suffix.lower() in KNOWN_EXTENSIONS and file.name[0] != "." and not file.is_dir()
         ]
     return found
 
@@ -257,17 +342,39 @@ def to_square(pixels: Image3, size: int = 64) -> Image3:
     return cast(Image3, cv2.resize(square, (size, size), interpolation=method))
 
 
-def _decode_file(path: Path, max_megapixels: float) -> Decoded:
-    """Decode a file; whatever goes wrong, on the disk or in a decoder, becomes a PhotoError."""
+def refuse_raw(file: BinaryIO) -> NoReturn:
+    """How display values are read from a RAW file: not at all."""
+    raise Unreadable(
+        "is a camera RAW file, which holds light and no finished picture",
+        "finish it first, for example with exposure-gym retouch",
+    )
+
+
+def _decode_file(path: Path, max_megapixels: float, develop: Develop) -> Decoded:
+    with reading(path):
+        refuse_no_file(path)
+        with path.open("rb") as file:
+            return decode(file, path.suffix, max_megapixels, develop)
+
+
+def refuse_no_file(path: Path) -> None:
+    """Opening these would wait for ever, or fail without a reason.
+
+    Raises:
+        Unreadable: a folder, a pipe or a device.
+    """
+    if path.is_dir():
+        raise Unreadable("is a folder", "name the photographs in it")
+    if path.exists() and not path.is_file():
+        raise Unreadable("is not a regular file", "copy it to one")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever goes wrong within, on the disk or in a decoder, becomes a PhotoError; warnings are not shown."""
     try:
-        if path.is_dir():
-            raise Unreadable("is a folder", "name the photographs in it")
-        if path.exists() and not path.is_file():
-            raise Unreadable("is not a regular file", "copy it to one")
-        # Decoders warn about oddities that do not matter here; what matters is raised.
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")
-            return decode(file, path.suffix, max_megapixels)
+        with _quiet:
+            yield
     except Unreadable as error:
         raise PhotoError(path, error.reason, error.remedy) from None
     except FileNotFoundError:
@@ -280,6 +387,54 @@ def _decode_file(path: Path, max_megapixels: float) -> Decoded:
         stumbled = isinstance(error, (TypeError, LookupError, AttributeError)) or not str(error)
         reason = "is damaged" if stumbled else f"is damaged ({str(error)[:100]})"
         raise PhotoError(path, reason, "save it again from the original") from None
+
+
+class _Quiet:
+    """Keeps warnings from being shown while any thread is within: Python's own way out of it knows one thread only.
+
+    Decoders warn about oddities that do not matter here; what matters is raised.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._within = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._within == 0:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+            self._within += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._within -= 1
+            if self._within == 0:
+                self._saved.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
+def light_of(path: Path, decoded: Decoded, space: Space) -> Image3:
+    """What was decoded, or a part of it, as :func:`read_linear` gives it: ``(H, W, 3)`` float32, at least 0."""
+    light = decoded.pixels if decoded.developed else _linear(path, decoded)
+    if space == "prophoto" and not decoded.developed:
+        light = cast(Image3, cv2.transform(light, SRGB_TO_PROPHOTO))
+    return np.maximum(light, 0.0, out=light)
+
+
+def display_of(path: Path, decoded: Decoded) -> Image3:
+    """What was decoded, or a part of it, as :func:`read_display` gives it: ``(H, W, 3)`` float32 in [0, 1]."""
+    codes = decoded.pixels
+    try:
+        as_stored = codes.dtype.kind == "u" and (not decoded.profile or is_srgb(decoded.profile))
+    except ProfileError as error:
+        raise _profile_error(path, error) from None
+    if not as_stored:
+        return _encode_in_place(_linear(path, decoded))
+    display = codes.astype(np.float32) / np.float32(np.iinfo(codes.dtype).max)
+    return np.repeat(display[..., None], 3, axis=2) if display.ndim == 2 else display
 
 
 def _linear(path: Path, decoded: Decoded) -> Image3:

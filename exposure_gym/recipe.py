@@ -29,6 +29,7 @@ from exposure_gym.filters import (
 
 if TYPE_CHECKING:
     from exposure_gym.recipe_export import LutError
+    from exposure_gym.recipe_xmp import Program, XmpReport
 
 MAX_FILE_BYTES = 1_000_000
 """A recipe file is a few kilobytes; anything past this is not one."""
@@ -41,6 +42,7 @@ TILE_PIXELS = 16_384
 """Pixels that one thread edits at a time: all intermediate results then stay in a core's cache."""
 
 WorkingSpace = Literal["srgb", "prophoto"]
+InputDomain = Literal["linear", "display"]
 
 
 @dataclass(frozen=True)
@@ -112,12 +114,15 @@ class Recipe:
         result has the same ones.
     :param source: the photo it was made for, e.g. its file name; only kept.
     :param comment: anything worth saying; only kept.
+    :param input_domain: what the edits start from: ``"linear"`` light, or ``"display"`` values (codes / 255) for an
+        edit of a finished photograph, as :func:`exposure_gym.explain.explain` finds them.
     """
 
     edits: tuple[Edit, ...] = ()
     working_space: WorkingSpace = "srgb"
     source: str = ""
     comment: str = ""
+    input_domain: InputDomain = "linear"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "edits", tuple(self.edits))
@@ -125,6 +130,8 @@ class Recipe:
             raise ValueError("a recipe is made of Edit objects")
         if self.working_space not in get_args(WorkingSpace):
             raise ValueError(f"working_space must be 'srgb' or 'prophoto', not {self.working_space!r}")
+        if self.input_domain not in get_args(InputDomain):
+            raise ValueError(f"input_domain must be 'linear' or 'display', not {self.input_domain!r}")
 
     def __add__(self, edit: Edit) -> Recipe:
         """This recipe with one more edit at the end."""
@@ -154,6 +161,11 @@ class Recipe:
         output: NDArray[Any] = np.empty(image.shape, image.dtype)
         views = (image, output) if image.ndim == 4 else (image[None], output[None])
         for source, target in zip(*views, strict=True):
+            if self._has_kernels(image):
+                from exposure_gym.fused import edit_planes
+
+                edit_planes(self.edits, source, target)
+                continue
             self._apply_rows(source.transpose(1, 0, 2)[:, :, None], target.transpose(1, 0, 2)[:, :, None])
         return output
 
@@ -172,8 +184,21 @@ class Recipe:
             return self.apply(pixels.permute(2, 0, 1)).permute(1, 2, 0)
         output = np.empty(pixels.shape, pixels.dtype) if out is None else out
         # A tile is read before it is written, so both may be the same array.
+        if self._has_kernels(pixels):
+            from exposure_gym.fused import edit_pixels
+
+            edit_pixels(self.edits, pixels, output)
+            return output
         self._apply_rows(pixels.transpose(0, 2, 1)[:, :, None], output.transpose(0, 2, 1)[:, :, None])
         return output
+
+    def _has_kernels(self, image: NDArray[Any]) -> bool:
+        """Whether compiled loops can edit a NumPy array: to 1e-5 what the filters do, in a fraction of the time."""
+        if image.dtype != np.float32:
+            return False
+        from exposure_gym.fused import covers
+
+        return covers(self.edits)
 
     def _apply_tensor(self, image: Any) -> Any:
         for edit in self.edits:
@@ -209,7 +234,7 @@ class Recipe:
                 edit_tile(top)
             return
         # Threads do, as NumPy lets go of the interpreter's lock.
-        with ThreadPoolExecutor(min(_cores(), len(tops))) as pool:
+        with ThreadPoolExecutor(min(cores(), len(tops))) as pool:
             for _ in pool.map(edit_tile, tops):
                 pass
 
@@ -230,6 +255,12 @@ class Recipe:
         from exposure_gym.recipe_export import to_cube
 
         return to_cube(self, path, size, title)
+
+    def to_xmp(self, path: str | os.PathLike[str], program: Program = "camera-raw") -> XmpReport:
+        """Write a sidecar and say how it holds the edit: see :func:`exposure_gym.recipe_xmp.to_xmp`."""
+        from exposure_gym.recipe_xmp import to_xmp
+
+        return to_xmp(self, path, program)
 
     def to_json(self) -> str:
         """The recipe as JSON, one line an edit; every number survives exactly."""
@@ -274,7 +305,7 @@ class Recipe:
             raise ValueError(f"{os.fspath(path)}: {error}") from None
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -29,9 +29,9 @@ class LutError(NamedTuple):
 def to_cube(recipe: Recipe, path: str | os.PathLike[str], size: int = 65, title: str = "exposure-gym") -> LutError:
     """Write a recipe as a 3D LUT in the ``.cube`` format (Adobe Cube LUT Specification 1.0).
 
-    In: the unedited photograph with the sRGB curve on its linear light, 0 to 1. Out: display
-    values, not clipped. Both have the recipe's working-space primaries. The file says so, and
-    states its error.
+    In: the unedited photograph with the sRGB curve on its linear light, 0 to 1, which for a recipe
+    of a finished photograph is the photograph itself. Out: display values, not clipped. Both have
+    the recipe's working-space primaries. The file says so, and states its error.
 
     :param size: nodes along each axis, 2 to 256.
     :param title: the name that other programs show.
@@ -58,8 +58,7 @@ def to_cube(recipe: Recipe, path: str | os.PathLike[str], size: int = 65, title:
     head = [
         f'TITLE "{title}"',
         *(f"# {i}. {_ascii(edit.describe())}" for i, edit in enumerate(recipe, 1)),
-        f"# in: the unedited photograph, linear light in {space} primaries,",
-        "#     with the sRGB curve (IEC 61966-2-1) on it",
+        *_input_comment(recipe, space),
         f"# out: display values in {space} primaries; show them as they are",
         f"# error in 8-bit codes: mean {error.mean:.4f}, max {error.max:.3f}",
         f"LUT_3D_SIZE {size}",
@@ -88,9 +87,19 @@ def check_colours(size: int) -> NDArray[np.float64]:
     return np.concatenate([cells, greys, np.random.default_rng(0).random((100_000, 3))])
 
 
+def _input_comment(recipe: Recipe, space: str) -> list[str]:
+    if recipe.input_domain == "display":
+        return [f"# in: the unedited photograph as it is, display values in {space} primaries"]
+    return [
+        f"# in: the unedited photograph, linear light in {space} primaries,",
+        "#     with the sRGB curve (IEC 61966-2-1) on it",
+    ]
+
+
 def _edit_encoded(recipe: Recipe, encoded: NDArray[np.float64]) -> NDArray[np.float64]:
-    """sRGB-encoded linear colours ``(N, 3)`` to display values."""
-    edited: NDArray[np.float64] = recipe.apply_photo(srgb_decode(encoded)[None])[0]
+    """sRGB-encoded colours ``(N, 3)`` of the photograph to display values of the edited one."""
+    colours = encoded if recipe.input_domain == "display" else srgb_decode(encoded)
+    edited: NDArray[np.float64] = recipe.apply_photo(colours[None])[0]
     return edited
 
 
@@ -173,16 +182,17 @@ _HELPERS = {
 
 
 def to_python(recipe: Recipe) -> str:
-    """A recipe as NumPy code that needs nothing else: ``def edit(x)``, linear ``(H, W, 3)`` in,
-    display values out.
+    """A recipe as NumPy code that needs nothing else: ``def edit(x)``, ``(H, W, 3)`` in the recipe's
+    input domain in, display values out.
 
     Only the helper functions that this recipe needs are written. The picture is the one that
     ``Recipe.apply_photo`` gives, within rounding.
     """
     body = "".join(_lines(edit) for edit in recipe)
     space = {"srgb": "sRGB", "prophoto": "ProPhoto RGB"}[recipe.working_space]
+    values = {"linear": "linear light", "display": "display values"}[recipe.input_domain]
     code = f"""
-def edit(x):  # (H, W, 3) linear light, {space} primaries, in; display values out
+def edit(x):  # (H, W, 3) {values}, {space} primaries, in; display values out
 {body}    return x
 """
     for call, helper in _HELPERS.items():

@@ -19,6 +19,8 @@ _CURVES = {"tone": ("slopes",), "color": ("red", "green", "blue")}
 def dumps(recipe: Recipe) -> str:
     """A recipe as JSON text: see :meth:`exposure_gym.recipe.Recipe.to_json`."""
     head = {"format": FORMAT, "version": VERSION, "working_space": recipe.working_space}
+    if recipe.input_domain != "linear":  # a reader that knows no other one refuses the file instead of misreading it
+        head["input_domain"] = recipe.input_domain
     head |= {key: text for key in ("source", "comment") if (text := getattr(recipe, key))}
     lines = [f"  {_line(key)}: {_line(value)}," for key, value in head.items()]
     edits = ",\n".join(f"    {_line(_edit_to_object(edit))}" for edit in recipe)
@@ -40,14 +42,15 @@ def loads(text: str) -> Recipe:
     if type(version) is not int or version != VERSION:
         raise ValueError(f"version must be {VERSION}, the one known here, not {short(version)}")
     required = ("format", "version", "working_space", "edits")
-    _check_keys(data, required, "recipe", optional=("source", "comment"))
-    for key in ("working_space", "source", "comment"):
+    _check_keys(data, required, "recipe", optional=("input_domain", "source", "comment"))
+    for key in ("working_space", "input_domain", "source", "comment"):
         if not isinstance(data.get(key, ""), str):
             raise ValueError(f"{key} must be a text, not {short(data[key])}")
     if not isinstance(data["edits"], list):
         raise ValueError(f"edits must be a list, not {short(data['edits'])}")
     edits = tuple(_edit_from_object(item, f"edits[{i}]") for i, item in enumerate(data["edits"]))
-    return Recipe(edits, data["working_space"], data.get("source", ""), data.get("comment", ""))
+    texts = data.get("source", ""), data.get("comment", "")
+    return Recipe(edits, data["working_space"], *texts, data.get("input_domain", "linear"))
 
 
 def _edit_to_object(edit: Edit) -> dict[str, Any]:

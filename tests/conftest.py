@@ -17,6 +17,12 @@ settings.register_profile("exposure-gym", deadline=None, derandomize=True, max_e
 settings.load_profile("exposure-gym")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the crops of the tests' trainings out of the user's cache."""
+    os.environ["EXPOSURE_GYM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Give the test a generator of its own, seeded alike for every test."""

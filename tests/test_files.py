@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exposure_gym.files import replacing
+from exposure_gym.files import replacing, replacing_all
 
 
 def test_the_file_appears_when_it_is_done(tmp_path: Path) -> None:
@@ -63,3 +63,33 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, mask: int, mode: 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "nowhere" / "a.txt"):
         raise AssertionError("nothing to write to")
+
+
+def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "a.json"]
+    paths[0].write_text("old")
+    with replacing_all(paths) as temporaries:
+        for temporary in temporaries:
+            temporary.write_text("new")
+        assert [path.exists() for path in paths] == [True, False]
+        assert paths[0].read_text() == "old"
+    assert [path.read_text() for path in paths] == ["new", "new"]
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+@pytest.mark.parametrize("obstacle", ["x" * 252 + ".json", "a folder", "nowhere/a.json"])
+def test_if_one_cannot_be_written_none_is(tmp_path: Path, obstacle: str) -> None:
+    (tmp_path / "a folder").mkdir()
+    first = tmp_path / "a.png"
+    first.write_text("old")
+    with pytest.raises(OSError, match=r"too long|directory"), replacing_all([first, tmp_path / obstacle]):
+        raise AssertionError("nothing to write to")
+    assert first.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a folder", "a.png"]
+
+
+def test_a_long_name_in_a_wide_script_has_room_for_a_temporary_one(tmp_path: Path) -> None:
+    path = tmp_path / ("写" * 83 + ".json")
+    with replacing(path) as temporary:
+        temporary.write_text("text")
+    assert path.read_text() == "text"

@@ -614,8 +614,8 @@ def test_missing_empty_folder_and_unknown(tmp_path: Path) -> None:
     assert "does not exist" in refused(tmp_path / "none.jpg")
     assert "is empty" in refused(save(tmp_path / "a.jpg", b""))
     assert "is a folder" in refused(tmp_path)
-    assert "is not a TIFF, JPEG or PNG" in refused(save(tmp_path / "a.tif", b"hello " * 99))
-    assert "is not a TIFF, JPEG or PNG" in refused(save(tmp_path / "a.png", pillow(Image.fromarray(colours()), "GIF")))
+    assert "not a TIFF, JPEG, PNG" in refused(save(tmp_path / "a.tif", b"hello " * 99))
+    assert "not a TIFF, JPEG, PNG" in refused(save(tmp_path / "a.png", pillow(Image.fromarray(colours()), "GIF")))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -630,19 +630,6 @@ def test_colour_models_other_than_rgb_and_grey(tmp_path: Path) -> None:
     assert "SEPARATED" in refused(save(tmp_path / "a.tif", pillow(cmyk, "TIFF")))
     lab = tiff(colours(), photometric="cielab")
     assert "CIELAB" in refused(save(tmp_path / "b.tif", lab))
-
-
-def test_raw_files_are_named_as_such(tmp_path: Path) -> None:
-    mosaic = colours("uint16")[..., 0]
-    dng = [(50706, 1, 4, b"\1\1\0\0", True)]
-    for name, data in {
-        "a.dng": tiff(mosaic, photometric="cfa", extratags=dng),
-        "a.tif": tiff(mosaic, photometric="cfa"),
-        "a.NEF": tiff(colours()),  # what stands first in a RAW of this kind is a preview
-        "a.cr3": b"\0\0\0\x18ftypcrx " + bytes(99),
-        "a.raf": b"FUJIFILMCCD-RAW " + bytes(99),
-    }.items():
-        assert "camera RAW" in refused(save(tmp_path / name, data))
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "tile"])

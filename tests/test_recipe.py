@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -518,3 +519,22 @@ def test_cubes_that_cannot_be(edit: Edit, options: dict[str, Any], message: str,
     with pytest.raises(ValueError, match=message):
         Recipe((edit,)).to_cube(tmp_path / "a.cube", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_of_finished_photographs_says_so_in_every_form(tmp_path: Path) -> None:
+    linear = Recipe((Edit("exposure", (0.5,)), Edit("white_balance", (1.2, 1.0, 0.7))), source="a.jpg")
+    display = replace(linear, input_domain="display")
+    assert '"input_domain": "display"' in display.to_json()
+    assert "input_domain" not in linear.to_json()
+    assert Recipe.from_json(display.to_json()) == display
+    assert Recipe.from_json(linear.to_json()) == linear
+    assert "display values, sRGB primaries, in" in display.to_python()
+    assert "linear light, sRGB primaries, in" in linear.to_python()
+    error = display.to_cube(tmp_path / "a.cube", size=5)
+    table, _ = read_cube(tmp_path / "a.cube")
+    colour = np.array([0.25, 0.5, 1.0])  # the photograph's own values, with no curve between
+    np.testing.assert_allclose(table[4, 2, 1], colour * 2**0.5 * np.array([1.2, 1.0, 0.7]), atol=1e-6)
+    assert error.mean < 1e-3 + linear.to_cube(tmp_path / "a.cube", size=5).mean
+    for wrong in ("raw", 3):
+        with pytest.raises(ValueError, match="input_domain must be"):
+            Recipe.from_json(display.to_json().replace('"display"', f'"{wrong}"' if wrong == "raw" else "3"))

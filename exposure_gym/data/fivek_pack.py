@@ -24,11 +24,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from exposure_gym.data import fivek, raw
+from exposure_gym import _raw
+from exposure_gym.data import fivek
+from exposure_gym.data.crops import random_squares
 from exposure_gym.data.fivek import EXPERTS, FINISHED, IMAGES, META, PUBLISHED_CROPS, PUBLISHED_SIZE, FiveKError
-from exposure_gym.data.photo_set import random_squares
 from exposure_gym.files import replacing
-from exposure_gym.photo import PhotoError, read_display, to_square
+from exposure_gym.photo import PhotoError, read_display, read_linear, to_square
 
 EV = -1.5
 _PARTS, _SETTINGS = "parts", "settings.json"
@@ -158,8 +159,8 @@ def _originals(source: Path) -> dict[int, Path]:
             f"{source}: has neither {IMAGES} nor DNG files with the names of the dataset; "
             "fetch the authors' files with exposure-gym data fivek download"
         )
-    if not raw.available():
-        raise FiveKError(f"{source}: {raw.MISSING}")
+    if not _raw.available():
+        raise FiveKError(f"{source}: {_raw.REMEDY}")
     return {n: photos[n] for n in _in_order(photos)}
 
 
@@ -245,7 +246,7 @@ def _crop(job: _Job) -> str | None:
         if job.seed is None:
             squares = [read_display(job.source).pixels]
         else:
-            pixels = raw.read_raw(job.source, ev=EV, half_size=True).pixels
+            pixels = read_linear(job.source, space="prophoto", half_size=True).pixels * np.float32(2.0**EV)
             squares = list(random_squares(pixels, PUBLISHED_CROPS, np.random.default_rng([job.seed, job.number])))
     except PhotoError as error:
         return str(error)
