@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.metrics import HistogramIntersection, five_crops, histogram_intersection, photo_statistics
-from exposure_gym.photo import read_display, read_linear
+from exposure_gym.photo import PhotoError, Reading, read_display, read_input
 from exposure_gym.rewards import RewardModel
 
 if TYPE_CHECKING:
@@ -90,11 +91,17 @@ def retouch_pictures(agent: ExposureAgent, pictures: NDArray[np.float32], seed: 
     :param seed: as for :func:`agent_player`.
     :return: ``(N, S, S, 3)`` display values, at least 0, not clipped at 1.
     """
+    return play_pictures(agent.game, pictures, agent_player(agent, seed), agent.device)
+
+
+def play_pictures(
+    game: RetouchGame, pictures: NDArray[np.float32], player: Player, device: torch.device | str = "cpu"
+) -> NDArray[np.float32]:
+    """The last pictures of whole games: ``(N, S, S, 3)`` to start from, and as many that came out, not clipped at 1."""
     results = np.empty_like(pictures)
-    player = agent_player(agent, seed)
     for start in range(0, len(pictures), BATCH):
         batch = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH].transpose(0, 3, 1, 2)))
-        after = play(agent.game, batch.to(agent.device), player).images[-1]
+        after = play(game, batch.to(device), player).images[-1]
         results[start : start + BATCH] = after.cpu().numpy().transpose(0, 2, 3, 1)
     return results
 
@@ -103,7 +110,7 @@ def retouch_pictures(agent: ExposureAgent, pictures: NDArray[np.float32], seed: 
 class HeldOutPhotos:
     """Photographs kept from training, to measure an agent on.
 
-    :param inputs: ``(N, S, S, 3)`` linear light.
+    :param inputs: ``(N, S, S, 3)``, read as the agent's own inputs are.
     :param targets: ``(M, 3)`` statistics of finished photographs (:func:`exposure_gym.metrics.photo_statistics`).
     """
 
@@ -118,13 +125,32 @@ class HeldOutPhotos:
         *,
         size: int = 64,
         space: Literal["srgb", "prophoto"] = "srgb",
+        reading: Reading = "linear",
+        on_error: Callable[[Path, ValueError], None] | None = None,
     ) -> HeldOutPhotos:
         """Five crops of every file.
 
+        :param space: of the inputs, the agent's ``working_space``; :param reading: of the inputs, the agent's
+            ``reading``.
+        :param on_error: called for a file that cannot be read, which is left out; without it such a file raises.
         :raises exposure_gym.photo.PhotoError: a file cannot be read; :class:`ValueError`: there are none.
         """
-        crops = [five_crops(read_linear(path, space=space).pixels, size) for path in inputs]
-        statistics = display_statistics(targets, size)
+
+        def each(paths: Iterable[str | PathLike[str]], measure: Callable[[Path], NDArray[Any]]) -> list[NDArray[Any]]:
+            found = []
+            for path in map(Path, paths):
+                try:
+                    found.append(measure(path))
+                except PhotoError as error:
+                    if on_error is None:
+                        raise
+                    on_error(path, error)
+            return found
+
+        crops = each(
+            inputs, lambda path: five_crops(read_input(path, reading, space=space, half_size=True).pixels, size)
+        )
+        statistics = np.concatenate([np.empty((0, 3)), *each(targets, lambda path: display_statistics([path], size))])
         if not crops or not len(statistics):
             raise ValueError("held-out photos need at least one input and one target")
         return cls(np.concatenate(crops), statistics)

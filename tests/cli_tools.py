@@ -27,6 +27,15 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+def write_tiny_preset(path: Path, iterations: int) -> None:
+    """``TINY`` as the file of a preset."""
+    agent, networks = dict(TINY), TINY["policy_kwargs"]
+    del agent["policy_kwargs"]
+    lines = [f"iterations = {iterations}", "[agent]", *(f"{k} = {v}" for k, v in agent.items())]
+    lines += ["[agent.policy_kwargs]", *(f"{k} = {v}" for k, v in networks.items())]
+    path.write_text("\n".join(lines))
+
+
 def photograph(path: Path, seed: int, bits: Any = None, size: tuple[int, int] = (90, 120)) -> Path:
     """Something smooth and coloured, in the format of the name."""
     rng = np.random.default_rng(seed)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from cli_tools import TINY, photograph, run
+from cli_tools import TINY, photograph, run, write_tiny_preset
 from typer.testing import Result
 
 from exposure_gym.agents.exposure import ExposureAgent
-from exposure_gym.agents.exposure.callbacks import ExposureCallback, read_curve
+from exposure_gym.agents.exposure.callbacks import ExposureCallback, LearningCurve, read_curve
 from exposure_gym.cli.presets import NAMES, PresetError, load_preset
 from exposure_gym.cli.runs import ZeroReward
 from exposure_gym.cli.training_display import TrainingDisplay
 from exposure_gym.data import Photos, PhotoSet
 from exposure_gym.envs import PhotoRetouchEnv
-from exposure_gym.model_file import read_model
+from exposure_gym.game import RetouchGame, Transition
+from exposure_gym.model_file import read_model, write_model
 from exposure_gym.recipe import Recipe
 
 
@@ -31,10 +35,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(3):
         photograph(folder / f"inputs/{i}.tif", i, size=(80, 100))
         photograph(folder / f"targets/{i}.jpg", 10 + i, size=(100, 80))
-    agent, networks = dict(TINY), TINY["policy_kwargs"]
-    del agent["policy_kwargs"]
-    lines = ["iterations = 12", "[agent]", *(f"{k} = {v}" for k, v in agent.items()), "[agent.policy_kwargs]"]
-    (folder / "tiny.toml").write_text("\n".join([*lines, *(f"{k} = {v}" for k, v in networks.items())]))
+    write_tiny_preset(folder / "tiny.toml", 12)
     return folder
 
 
@@ -80,7 +81,8 @@ def stop_at(iteration: int, what: Callable[[], object], monkeypatch: pytest.Monk
 def test_a_training_leaves_what_it_promises(whole: Path, studio: Path) -> None:
     names = {path.name for path in whole.iterdir()}
     checkpoints = {"checkpoint-000008.safetensors", "checkpoint-000012.safetensors"}
-    assert names == checkpoints | {"config.json", "log.jsonl", "policy.safetensors", "critic.safetensors"}
+    assert names == checkpoints | {"config.json", "log.jsonl", "policy.safetensors", "critic.safetensors", "sheets"}
+    assert sorted(path.name for path in (whole / "sheets").iterdir()) == ["000001.png", "000012.png"]
     config = json.loads((whole / "config.json").read_text())
     assert (config["inputs"], config["seed"], config["iterations"]) == (str(studio / "inputs"), 3, 12)
     rows = read_curve(whole / "log.jsonl")
@@ -121,13 +123,14 @@ def test_a_stopped_training_goes_on_to_the_same_bits(
     number: signal.Signals, status: int, whole: Path, studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         stop_at(6, lambda: signal.raise_signal(number), patch)
         stopped = train(studio, out)
     assert stopped.exit_code == status
     assert stopped.stderr == f"exposure-gym: stopped after 6 of 12 iterations; train --resume {out}\n"
     assert not (out / "policy.safetensors").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     resumed = run("train", "--resume", out, "--device", "cpu")
     assert resumed.exit_code == 0, resumed.output
     rows = read_curve(out / "log.jsonl")
@@ -153,7 +156,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     # As a kill at the worst moments leaves it: the newest checkpoint cut short, another half-written beside it.
     newest = out / "checkpoint-000008.safetensors"
     newest.write_bytes(newest.read_bytes()[:1000])
-    (out / ".checkpoint-000012-ab.safetensors").write_bytes(b"half")
+    (out / ".checkpoint-000012-0123abcd.safetensors").write_bytes(b"half")
     with (out / "log.jsonl").open("a") as log:
         log.write('{"iteration": 11, "sec')
     resumed = run("train", "--resume", out, "--device", "cpu")
@@ -170,6 +173,18 @@ def test_a_training_killed_before_its_first_checkpoint_begins_anew(whole: Path, 
     out.mkdir()
     (out / "config.json").write_text((whole / "config.json").read_text())
     assert run("train", "--resume", out, "--device", "cpu").exit_code == 0
+    assert_equal_runs(out, whole)
+
+
+def test_a_training_killed_at_its_very_end_is_tidied(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "policy.safetensors").unlink()
+    shutil.copy(out / "checkpoint-000008.safetensors", out / "checkpoint-000004.safetensors")
+    (out / ".policy-0123abcd.safetensors").write_bytes(b"half")
+    (out / ".mine-notes.txt").write_text("not of the training")
+    assert run("train", "--resume", out, "--device", "cpu").exit_code == 0
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()} | {".mine-notes.txt"}
     assert_equal_runs(out, whole)
 
 
@@ -225,8 +240,117 @@ def test_a_training_that_goes_wrong_stops_and_says_what(
     monkeypatch.setattr("exposure_gym.cli.training_display.TrainingDisplay._on_step", not_a_number)
     done = train(studio, out)
     assert done.exit_code == 1
-    assert done.stderr.startswith("exposure-gym: train/value_loss is no number any more")
+    assert done.stderr.startswith("exposure-gym: no number any more: train/value_loss; ")
+    assert done.stderr.count("\n") == 1
     assert [path.name for path in out.glob("*.safetensors")] == ["checkpoint-000004.safetensors"]
+
+
+def test_the_term_where_a_training_goes_wrong_is_named_first(
+    studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transition, out = RetouchGame.transition, tmp_path / "run"
+
+    def overexposed(self: RetouchGame, *arguments: Any) -> Transition:
+        step = transition(self, *arguments)
+        if list(out.glob("checkpoint-*")):
+            step.penalties["overexposure"] = step.penalties["overexposure"] * float("inf") * 0.0
+        return step
+
+    monkeypatch.setattr(RetouchGame, "transition", overexposed)
+    done = train(studio, out)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("exposure-gym: no number any more: train/overexposure_penalty, ")
+    assert "train/policy_loss" in done.stderr
+    assert [path.name for path in out.glob("*.safetensors")] == ["checkpoint-000004.safetensors"]
+
+
+def test_spoilt_weights_are_never_saved(studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient that is no number spoils the weights one iteration before the losses show it: here, when saving."""
+
+    def spoil(self: ExposureCallback) -> bool:
+        if self.iteration == 8:
+            self.model.policy.critic.score.bias.data.fill_(float("nan"))
+        return True
+
+    monkeypatch.setattr(LearningCurve, "_on_step", spoil)
+    monkeypatch.setattr(TrainingDisplay, "_on_step", lambda self: True)
+    out = tmp_path / "run"
+    done = train(studio, out, "--sheet-every", 4, "--evaluate-every", 4)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("exposure-gym: no number any more: weights critic.score.bias; ")
+    assert [path.name for path in out.glob("*.safetensors")] == ["checkpoint-000004.safetensors"]
+    assert not (out / "sheets/000008.png").exists()
+
+
+@contextmanager
+def files_no_larger_than(size: int) -> Iterator[None]:
+    """As on a full disk, writing fails halfway; here with EFBIG, which needs no disk to be filled."""
+    resource: Any = pytest.importorskip("resource", reason="needs POSIX's limits")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(
+    whole: Path, studio: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    limit = ExitStack()
+    with monkeypatch.context() as patch, limit:
+        stop_at(7, lambda: limit.enter_context(files_no_larger_than(20_000)), patch)
+        full = train(studio, out)
+    assert full.exit_code == 1
+    said = f"exposure-gym: {out}: cannot be written (File too large); make room, then train --resume {out} goes on\n"
+    assert full.stderr == said
+    assert [path.name for path in out.glob("*.safetensors")] == ["checkpoint-000004.safetensors"]
+    assert not list(out.rglob(".*"))
+    resumed = run("train", "--resume", out, "--device", "cpu")
+    assert resumed.exit_code == 0, resumed.output
+    (out / "log.jsonl").write_text((whole / "log.jsonl").read_text())
+    assert_equal_runs(out, whole)
+
+
+def test_a_full_disk_at_the_start_and_at_the_end(whole: Path, studio: Path, tmp_path: Path) -> None:
+    with files_no_larger_than(100):
+        begun = train(studio, tmp_path / "run")
+    assert (begun.exit_code, begun.stderr.count("\n")) == (1, 1)
+    assert "cannot be written (File too large)" in begun.stderr
+    assert list((tmp_path / "run").iterdir()) == []
+    before = (whole / "policy.safetensors").read_bytes()
+    with files_no_larger_than(20_000):
+        ended = run("train", "--resume", whole, "--device", "cpu")
+    assert (ended.exit_code, ended.stderr.count("\n")) == (1, 1)
+    assert (whole / "policy.safetensors").read_bytes() == before
+    assert not list(whole.rglob(".*"))
+
+
+def test_tensorboard_gets_scalars_and_sheets(studio: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+    done = train(studio, tmp_path / "run", "--tensorboard", "--iterations", 2)
+    assert done.exit_code == 0, done.output
+    (folder,) = (tmp_path / "run/tensorboard").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    tags = events.Tags()
+    names = ["policy_loss", "value_loss", "critic_loss", "emd", "gradient_norm", "entropy", "trajectory_length"]
+    expected = {f"train/{name}" for name in names} | {"held_out/mean", "held_out/luminance", "filters/gamma"}
+    assert expected <= set(tags["scalars"])
+    assert [event.step for event in events.Images("sheet")] == [8, 16]  # edits, as for all that is logged
+    assert events.Images("sheet")[1].encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_a_checkpoint_of_another_kind_of_device_goes_on(whole: Path, tmp_path: Path) -> None:
+    """Its noise generator has a state that fits no generator here: fresh noise, not an error."""
+    path = whole / "checkpoint-000012.safetensors"
+    tensors, config = read_model(path, "exposure-gym agent 1")
+    tensors["noise"] = torch.zeros(16, dtype=torch.uint8)  # as long as CUDA's
+    write_model(tmp_path / "cuda.safetensors", tensors, "exposure-gym agent 1", config)
+    one, other = (ExposureAgent.load(tmp_path / "cuda", device="cpu") for _ in range(2))
+    assert one.num_timesteps == 12 * TINY["batch_size"]
+    assert torch.equal(one.noise.get_state(), other.noise.get_state())
 
 
 def test_training_without_folders_uses_the_built_in_photos(studio: Path, tmp_path: Path) -> None:
@@ -262,7 +386,7 @@ def test_every_preset_makes_an_agent(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("iteration = 3", "unknown key iteration; known: iterations, agent"),
+        ("iteration = 3", "unknown key iteration; known: iterations, photos, agent"),
         ("iterations = 0", "at least 1"),
         ("iterations = 2.5", "iterations must be like 1"),
         ("[agent]\nlearning_rate = 1.0", "unknown key agent.learning_rate"),

@@ -340,6 +340,17 @@ def test_retouching_gives_a_recipe_of_all_steps() -> None:
     assert seeded[0] == seeded[1] != seeded[2]
 
 
+def test_a_decision_tells_how_sure_the_policy_was() -> None:
+    agent = tiny_agent(env=tiny_env(max_steps=3))
+    photo = np.random.default_rng(0).uniform(0.0, 0.3, (40, 30, 3)).astype(np.float32)
+    (decision,) = agent.retouch_many([photo])
+    assert decision.recipe == agent.retouch(photo)
+    for edit, chances in zip(decision.recipe, decision.probabilities, strict=True):
+        assert list(chances) == [filter_.name for filter_ in agent.game.filters]
+        assert sum(chances.values()) == pytest.approx(1.0, abs=1e-5)
+        assert max(chances, key=lambda name: chances[name]) == edit.filter
+
+
 # -- keeping -----------------------------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from browser import screenshot
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -14,12 +21,16 @@ from exposure_gym import viz
 from exposure_gym.filters import ALL_FILTERS
 from exposure_gym.recipe import Edit, Recipe
 from exposure_gym.viz import (
+    contact_pages,
     contact_sheet,
     film_strip,
+    in_words,
     shrink,
+    steps_drawing,
     steps_figure,
     to_rgb8,
     write_png,
+    write_steps,
 )
 
 EDITS = tuple(Edit.from_action(name, [0.3] * filter_.num_actions) for name, filter_ in ALL_FILTERS.items())
@@ -71,8 +82,8 @@ def test_edits_and_probabilities_add_drawings() -> None:
     captions = [edit.describe() for edit in EDITS]
     plain = film_strip(frames, captions)
     drawn = film_strip(frames, captions, edits=EDITS)
-    chances = np.full((len(EDITS), 8), 0.125)
-    bars = film_strip(frames, captions, edits=EDITS, probabilities=chances.tolist())
+    chances = [dict.fromkeys(ALL_FILTERS, 0.1)] * len(EDITS)
+    bars = film_strip(frames, captions, edits=EDITS, probabilities=chances)
     assert plain.shape[1] == drawn.shape[1] == bars.shape[1]
     assert bars.shape[0] > drawn.shape[0]
     assert (bars == viz.ACCENT).all(-1).sum() > 8 * 20  # one chosen bar for each default filter
@@ -81,8 +92,8 @@ def test_edits_and_probabilities_add_drawings() -> None:
 
 @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: str(edit.filter))
 def test_every_edit_has_a_drawing_of_its_own(edit: Edit) -> None:
-    drawing = np.asarray(viz._glyph(edit, 44))
-    neutral = np.asarray(viz._glyph(Edit(edit.filter, edit.function.neutral), 44))
+    drawing = np.asarray(viz.glyph(edit, 44))
+    neutral = np.asarray(viz.glyph(Edit(edit.filter, edit.function.neutral), 44))
     assert drawing.shape == (44, 44, 3)
     # Equal slopes, as here, are no change; and only they may look like none.
     assert np.array_equal(drawing, neutral) == edit.describe().endswith("no change")
@@ -90,9 +101,9 @@ def test_every_edit_has_a_drawing_of_its_own(edit: Edit) -> None:
 
 @pytest.mark.parametrize("text", ["−0.5", "+0.5", "0–1", "café ×2", "日本"])
 def test_text_never_shows_a_missing_letter(text: str) -> None:
-    font = viz._Style.of(192).small
+    font = viz.Style.of(192).small
     missing = bytes(font.getmask("\U0010ffff"))
-    printable = viz._printable(text, font)
+    printable = viz.printable(text, font)
     assert len(printable) >= 1
     assert all(bytes(font.getmask(letter)) != missing for letter in printable.replace("−", ""))
 
@@ -175,3 +186,180 @@ def test_write_png(tmp_path: Path) -> None:
     write_png(tmp_path / "a.png", codes)
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), codes)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_strip_ends_with_what_was_wanted() -> None:
+    pixels = np.full((20, 30, 3), 0.25, np.float32)
+    recipe = Recipe((Edit("exposure", (1.0,)),), input_domain="display")
+    wanted = np.full((20, 30, 3), 0.75, np.float32)
+    plain, longer = steps_figure(recipe, pixels), steps_figure(recipe, pixels, wanted=wanted)
+    assert longer.shape[0] == plain.shape[0]
+    assert longer.shape[1] - plain.shape[1] == (plain.shape[1] - 40 + 30) // 2  # one more picture and gutter
+    assert (longer == 191).all(axis=2).sum() >= 100 * 192  # 0.75, as it is
+    assert (plain == 191).all(axis=2).sum() < 100  # of letters
+    linear = steps_figure(Recipe(recipe.edits), pixels)
+    assert not np.array_equal(linear, plain)  # "linear light, as recorded" against "as it was"
+
+
+def test_captions_stand_below_their_pictures() -> None:
+    images = [np.full((40, 60, 3), value) for value in (0.0, 1.0, 0.5)]
+    plain, captioned = contact_sheet(images, 2), contact_sheet(images, 2, ["one", "two", "three"])
+    assert captioned.shape[1] == plain.shape[1]
+    line = (captioned.shape[0] - plain.shape[0]) // 2
+    assert line > 10
+    np.testing.assert_array_equal(captioned[:44], plain[:44])
+    below = captioned[44 : 44 + line].astype(int)
+    assert (below.max(axis=(0, 2)) > 100).nonzero()[0][[0, -1]].tolist()[1] > 64 > 4  # under both pictures
+    with pytest.raises(ValueError, match="as many captions"):
+        contact_sheet(images, 2, ["one"])
+
+
+def test_samples_stand_beside_the_photograph_in_even_rows() -> None:
+    pixels = np.full((40, 60, 3), 0.1, np.float32)
+    recipes = [Recipe((Edit("exposure", (float(i),)),)) for i in (1, 2, 3, 1, 2)]
+    figure = viz.samples_figure(recipes, pixels, [str(i) for i in range(5)])
+    assert figure.shape[1] == 3 * 60 + 4 * 4  # six pictures: two rows of three
+    for value, x in ((26, 4), (51, 68), (102, 132)):  # 0.1, and one and two stops more, in codes
+        assert (figure[4:44, x : x + 60] == value).all()
+    prophoto = viz.samples_figure([Recipe((Edit("exposure", (1.0,)),), "prophoto")], pixels, ["1"])
+    assert prophoto.shape[1] == 2 * 60 + 3 * 4
+
+
+def chances(**some: float) -> dict[str, float]:
+    """Of all default filters."""
+    return dict.fromkeys(ALL_FILTERS, 0.02) | some
+
+
+def parts(svg: str, tag: str) -> list[ElementTree.Element]:
+    return ElementTree.fromstring(svg).findall(f".//{{http://www.w3.org/2000/svg}}{tag}")
+
+
+RECIPE = Recipe((Edit("exposure", (1.0,)), Edit("tone", (0.5, 0.5, 1, 1, 1, 2, 2, 1)), Edit("contrast", (-0.4,))))
+SURE = (chances(exposure=0.625), chances(tone=0.4), chances(contrast=0.91))
+
+
+def test_a_figure_shows_how_sure_each_step_was() -> None:
+    strip = steps_figure(RECIPE, frame(192, 288) * 0.2, probabilities=SURE)
+    bars = []
+    for i in (1, 2, 3):
+        accent = (strip == viz.ACCENT).all(-1)[:, 20 + i * (288 + 30) + 1 :][:, : 288 - 1]
+        bars.append(accent.cumprod(axis=1).sum(axis=1))  # from the left, without a gap
+    np.testing.assert_allclose([bar.max() for bar in bars], np.array([0.625, 0.4, 0.91]) * (288 - 48), atol=1)
+    tops = [int(np.flatnonzero(bar)[0]) for bar in bars]
+    names = list(SURE[0])
+    assert np.diff(tops).tolist() == [
+        17 * (names.index(b) - names.index(a)) for a, b in (("exposure", "tone"), ("tone", "contrast"))
+    ]
+
+
+def test_an_svg_holds_all_that_the_picture_shows() -> None:
+    pixels = frame(600, 900) * 0.2
+    drawing = steps_drawing(RECIPE, pixels, probabilities=SURE)
+    svg = drawing.to_svg("how", in_words(RECIPE, SURE))
+    assert [each.text for each in parts(svg, "title")] == ["how"]
+    (words,) = parts(svg, "desc")
+    assert words.text == "\n".join(
+        f"{i}. {edit} ({chance} %)" for i, (edit, chance) in enumerate(zip(RECIPE, (62, 40, 91), strict=True), 1)
+    )
+    root = ElementTree.fromstring(svg)
+    assert root.attrib["role"] == "img"
+    ids = {each.attrib["id"] for each in root.iter() if "id" in each.attrib}
+    assert set(root.attrib["aria-labelledby"].split()) == ids
+    texts = [each.text for each in parts(svg, "text")]
+    said = ["before", "exposure", "+1.0\u00a0EV", "tone curve", "−40\u00a0%", "3  after", "62 %", "40 %", "91 %"]
+    assert [text for text in said if text not in texts] == []
+    assert len(parts(svg, "path")) == 3 * 2 + 3  # a curve with its diagonal, and a chevron, a step
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg\")", svg)  # nothing from elsewhere
+    images = parts(svg, "image")
+    assert len(images) == 4
+    for image in images:
+        assert {float(image.attrib[side]) for side in ("width", "height")} == {288.0, 192.0}
+        with Image.open(BytesIO(base64.b64decode(image.attrib["href"].partition("base64,")[2]))) as opened:
+            assert opened.size == (576, 384)  # two pixels a pixel
+            small = np.asarray(opened.resize((288, 192), Image.Resampling.BOX), float)
+            assert np.abs(small - small.mean()).mean() > 1
+    shown = np.asarray(Image.open(BytesIO(base64.b64decode(images[0].attrib["href"].partition("base64,")[2]))), float)
+    np.testing.assert_allclose(shown.mean((0, 1)), 255 * pixels.mean((0, 1)), atol=1.5)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text())
+def test_any_text_makes_an_svg_that_can_be_read(text: str) -> None:
+    drawing = viz.Drawing(20, 20)
+    drawing.text((1, 1), f"|{text}", viz.Style.of(192).small, viz.TEXT)
+    svg = drawing.to_svg(text, text)
+    (title,), (line,) = parts(svg, "title"), parts(svg, "text")
+    kept = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+    assert (title.text or "") == kept.replace("\r\n", "\n").replace("\r", "\n")
+    assert line.text is not None
+    assert len(line.text) <= len(text) + 1
+
+
+def test_a_browser_draws_the_svg_as_the_png(tmp_path: Path) -> None:
+    # Something smooth: codecs and browsers resample noise each in their own way.
+    y, x = np.mgrid[:200, :300] / 300
+    pixels = np.stack([0.3 * x, 0.2 * y, 0.1 + 0.1 * np.sin(9 * x)], 2)
+    recipe = Recipe((*RECIPE, Edit("saturation", (0.7,)), Edit("white_balance", (1.1, 1.0, 0.8))))
+    sure = (*SURE, chances(saturation=0.5), chances(white_balance=0.3))
+    for kind in ("svg", "png"):
+        write_steps(tmp_path / f"steps.{kind}", recipe, pixels, probabilities=sure)
+    png = np.asarray(Image.open(tmp_path / "steps.png"), float)
+    svg = screenshot(tmp_path / "steps.svg", png.shape[1], png.shape[0]).astype(float)
+    assert np.abs(svg - png).mean() < 1.5
+    assert np.abs(svg - png).max(axis=2).mean(axis=1).max() < 40  # no line of text or row of bars elsewhere
+    assert (np.abs(svg - png).max(axis=2) > 24).mean() < 0.02
+
+
+def test_steps_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_steps(tmp_path / "a.svg", Recipe(source='<&"\x00.jpg'), frame(20, 30))
+    svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert [each.text for each in parts(svg, "title")] == ['How <&"\ufffd.jpg was retouched, step by step']
+    assert [each.text for each in parts(svg, "desc")] == ["no change"]
+    with pytest.raises(ValueError, match="as many probabilities"):
+        write_steps(tmp_path / "b.svg", RECIPE, frame(20, 30), probabilities=())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_contact_sheets_of_mixed_shapes() -> None:
+    shapes = [(20, 30), (30, 20), (20, 30), (10, 60)]
+    images = [np.full((*shape, 3), (0.2 + 0.1 * i, 0.5, 0.0)) for i, shape in enumerate(shapes)]
+    sheet = contact_sheet(images, 2, ["a", "b", "c", "d"])
+    boxes = []
+    for image in images:
+        place = np.argwhere((sheet == to_rgb8(image)[0, 0]).all(-1))
+        boxes.append((place.min(0), place.max(0) + 1))
+        assert tuple(boxes[-1][1] - boxes[-1][0]) == image.shape[:2]
+    assert boxes[0][1][0] == boxes[1][1][0]  # a row stands on a line
+    assert boxes[2][1][0] == boxes[3][1][0]
+    middles = [(low[1] + high[1]) / 2 for low, high in boxes]
+    assert middles[0] == middles[2]  # and columns have a middle
+    assert middles[1] == middles[3]
+    assert boxes[2][1][0] - boxes[0][1][0] < 30 + 24  # a lower row takes less room
+
+
+@pytest.mark.parametrize("count", [1, 6, 7, 20])
+def test_contact_pages_have_a_size_limit(count: int) -> None:
+    rng = np.random.default_rng(count)
+    shapes = rng.integers(40, 400, (count, 2)).tolist()
+    images = {f"photo-{i}": frame(height, width, i) for i, (height, width) in enumerate(shapes)}
+    pages = list(contact_pages(images.items(), edge=64, columns=3, rows=2))
+    assert len(pages) == -(-count // 6)
+    for page in pages:
+        assert page.shape[0] <= 2 * (64 + 24 + 4) + 4
+        assert page.shape[1] <= 3 * (64 + 4) + 4
+    assert sum(len(find(page, shrink(to_rgb8(image), 64))) for image in images.values() for page in pages) == count
+    assert list(contact_pages([])) == []
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.text("abcXYZ 0123_-é", max_size=60), st.integers(0, 200))
+def test_long_names_lose_their_middle(text: str, width: int) -> None:
+    font = viz.Style.of(192).small
+    shorter = viz.elide(text, width, font)
+    assert shorter == text or "..." in shorter
+    if shorter != "...":
+        assert viz.text_length(shorter, font) <= width
+    if shorter != text:
+        head, _, tail = shorter.partition("...")
+        assert text.startswith(head)
+        assert text.endswith(tail)

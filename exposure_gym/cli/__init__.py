@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from exposure_gym import __version__
-from exposure_gym.cli import data, demo, evaluate, import_tf, retouch, train
+from exposure_gym.cli import data, demo, evaluate, explain, import_tf, report, retouch, train
 from exposure_gym.cli.messages import complain
 
 app = typer.Typer(
@@ -20,7 +20,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # which fills paragraphs
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo.demo, retouch.retouch, train.train, evaluate.evaluate, import_tf.import_tf):
+for command in (
+    demo.demo,
+    retouch.retouch,
+    report.report,
+    train.train,
+    evaluate.evaluate,
+    explain.explain,
+    import_tf.import_tf,
+):
     app.command()(command)
 app.add_typer(data.app, name="data")
 

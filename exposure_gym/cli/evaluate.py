@@ -74,13 +74,13 @@ def evaluate(
 
 
 def _photos(folder: Path) -> list[Path]:
-    """The photographs of a folder, without the pictures of steps that ``retouch`` puts beside its results."""
+    """The photographs of a folder, without the figures that ``retouch`` puts beside its results."""
     from exposure_gym.photo import list_photos
 
     if not folder.is_dir():
         fail(f"{folder}: is no folder; name a folder of photographs", 2)
     try:
-        found = [path for path in list_photos([folder]) if not path.name.endswith(".steps.png")]
+        found = [path for path in list_photos([folder]) if not path.name.endswith((".steps.png", ".samples.png"))]
     except ValueError as error:
         fail(str(error), 2)
     if not found:

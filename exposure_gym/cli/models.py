@@ -9,6 +9,7 @@ from exposure_gym.cli.messages import fail
 
 if TYPE_CHECKING:
     from exposure_gym.agents.exposure import ExposureAgent
+    from exposure_gym.rewards import CriticReward
 
 
 def load_agent(path: Path | None) -> ExposureAgent:
@@ -25,5 +26,23 @@ def load_agent(path: Path | None) -> ExposureAgent:
     torch.set_num_threads(1)
     try:
         return ExposureAgent.load(WEIGHTS if path is None else path, device="cpu")
+    except ValueError as error:
+        fail(str(error), 2)
+
+
+def load_reward(path: Path | None) -> CriticReward:
+    """What a model's own critic thinks of pictures, or the shipped one where no critic lies beside the model.
+
+    Wrong usage if it cannot be read.
+    """
+    from exposure_gym.critic import load_critic
+    from exposure_gym.rewards import CriticReward
+
+    try:
+        if path is not None:
+            beside = (path if path.is_dir() else path.parent) / "critic.safetensors"
+            if beside.exists():
+                return CriticReward(load_critic(beside), name="own critic")
+        return CriticReward()
     except ValueError as error:
         fail(str(error), 2)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from exposure_gym.photo import EXTENSIONS, list_photos
+from exposure_gym.photo import KNOWN_EXTENSIONS, RAW_EXTENSIONS, list_photos
 
 Format = Literal["png", "jpg", "tif"]
 
@@ -26,7 +27,12 @@ class Kind:
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of a photograph; a file that cannot be read passes as a JPEG here and fails when it is decoded."""
+    """The kind of a photograph; a file that cannot be read passes as a JPEG here and fails when it is decoded.
+
+    A RAW file passes as a TIFF: it holds light too, and what is made of it deserves as many bits.
+    """
+    if path.suffix.lower() in RAW_EXTENSIONS:
+        return Kind("tif", 16)
     try:
         with path.open("rb") as file:
             head = file.read(25)
@@ -37,16 +43,40 @@ def kind_of(path: Path) -> Kind:
     return Kind("tif", 16) if head.startswith(_TIFF) else Kind("jpg", 8)
 
 
-def find_inputs(names: Iterable[str]) -> list[Path]:
-    """Files, folders and patterns as photographs, each once; what does not exist stays, to be complained of."""
-    paths: list[Path] = []
+class Found(NamedTuple):
+    """A photograph to work on."""
+
+    path: Path
+    subfolder: Path = Path()
+    """Where it lies in the folder that was searched, and its results will lie in theirs."""
+
+
+def find_inputs(names: Iterable[str], recursive: bool = False, results: Path | None = None) -> list[Found]:
+    """Files, folders and patterns as photographs, each once; what does not exist stays, to be complained of.
+
+    :param recursive: look into the folders in a folder too, but not into hidden ones, nor through links,
+    :param results: nor into this one, where the results of an earlier run may lie.
+    :raises ValueError: a folder cannot be looked into.
+    """
+    unique: dict[Path, Found] = {}
     for name in names:
-        matches = sorted(glob.glob(name)) if glob.has_magic(name) and not Path(name).exists() else []
-        paths += map(Path, matches or [name])
-    unique: dict[Path, Path] = {}
-    for path in list_photos(paths):
-        unique.setdefault(path.resolve(), path)
+        matches = sorted(glob.glob(name, recursive=True)) if glob.has_magic(name) and not Path(name).exists() else []
+        for path in map(Path, matches or [name]):
+            for folder in _folders(path, results) if recursive and path.is_dir() else [path]:
+                for photo in list_photos([folder]):
+                    subfolder = folder.relative_to(path) if recursive and path.is_dir() else Path()
+                    unique.setdefault(photo.resolve(), Found(photo, subfolder))
     return list(unique.values())
+
+
+def _folders(top: Path, results: Path | None) -> Iterator[Path]:
+    """A folder and those in it, in the order of their names."""
+    for here, below, _ in os.walk(top):
+        if results is not None and here != str(top) and Path(here).resolve() == results.resolve():
+            below.clear()
+            continue
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield Path(here)
 
 
 @dataclass(frozen=True)
@@ -55,60 +85,88 @@ class Result:
 
     photo: Path
     recipe: Path
-    steps: Path
+    steps: Path | None
+    """The figure of its steps, where one is wanted."""
     bits: Literal[8, 16]
 
     def __iter__(self) -> Iterator[Path]:
-        return iter((self.photo, self.recipe, self.steps))
+        yield from (self.photo, self.recipe)
+        if self.steps is not None:
+            yield self.steps
 
 
-def plan_results(inputs: Iterable[Path], folder: Path, samples: int, format: Format | None) -> list[list[Result]]:
-    """For each input, its results: one a sample.
+@dataclass(frozen=True)
+class Plan:
+    """What one photograph becomes."""
+
+    results: list[Result]
+    """One a sample."""
+    samples: Path | None
+    """The figure of all samples, where there are several."""
+
+    def __iter__(self) -> Iterator[Path]:
+        for result in self.results:
+            yield from result
+        if self.samples is not None:
+            yield self.samples
+
+
+def plan_results(
+    inputs: Iterable[Found], folder: Path, samples: int, format: Format | None, steps: bool = True
+) -> list[Plan]:
+    """For each input, the files it becomes.
 
     An input is told by its name without the extension; where that is taken already, as for ``a.jpg`` and ``a.png`` or
     two folders with an ``a.jpg``, the later one gets a number: ``a-2``.
     """
-    plan: list[list[Result]] = []
+    plans: list[Plan] = []
     taken: set[str] = set()
-    for path in inputs:
+    for path, subfolder in inputs:
         stem, kind = _stem(path), kind_of(path)
         number = 1
         while True:
-            results = _results(stem if number == 1 else f"{stem}-{number}", folder, samples, kind, format)
-            names = {file.name.casefold() for result in results for file in result}
+            name = stem if number == 1 else f"{stem}-{number}"
+            plan = _plan(name, folder / subfolder, samples, kind, format, steps)
+            names = {str(file).casefold() for file in plan}
             if not names & taken:
                 break
             number += 1
         taken |= names
-        plan.append(results)
-    return plan
+        plans.append(plan)
+    return plans
 
 
 def _stem(path: Path) -> str:
-    return path.stem if path.suffix.lower() in EXTENSIONS else path.name
+    return path.stem if path.suffix.lower() in KNOWN_EXTENSIONS else path.name
 
 
-def _results(stem: str, folder: Path, samples: int, kind: Kind, format: Format | None) -> list[Result]:
+def _plan(stem: str, folder: Path, samples: int, kind: Kind, format: Format | None, steps: bool) -> Plan:
     names = [stem] if samples == 1 else [f"{stem}.{i}" for i in range(1, samples + 1)]
     format = format or kind.format
     bits: Literal[8, 16] = 16 if format == "tif" or (format == kind.format and kind.bits == 16) else 8
-    return [
-        Result(folder / f"{name}.{format}", folder / f"{name}.recipe.json", folder / f"{name}.steps.png", bits)
+    results = [
+        Result(
+            folder / f"{name}.{format}",
+            folder / f"{name}.recipe.json",
+            folder / f"{name}.steps.png" if steps else None,
+            bits,
+        )
         for name in names
     ]
+    return Plan(results, folder / f"{stem}.samples.png" if samples > 1 else None)
 
 
 class Refused(ValueError):
     """A file that must not be written, in one line."""
 
 
-def check_writable(result: Result, inputs: set[tuple[int, int]], force: bool) -> None:
+def check_writable(files: Iterable[Path], inputs: set[tuple[int, int]], force: bool) -> None:
     """Refuse to write over an input, and over any file unless forced.
 
     :param inputs: device and inode of every input, so that no link or other spelling deceives.
     :raises Refused: naming the file and the remedy.
     """
-    for path in result:
+    for path in files:
         identity = file_identity(path)
         if identity is not None and identity in inputs:
             raise Refused(f"{path}: is one of the photographs given; choose another folder with -o")

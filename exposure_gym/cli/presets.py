@@ -1,20 +1,25 @@
-"""Presets: the hyperparameters of a training as a TOML file. Those that ship are in ``exposure_gym/presets``."""
+"""Presets: hyperparameters of a training and how it reads photographs, as a TOML file. Those that ship are in
+``exposure_gym/presets``.
+"""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from exposure_gym.data.folders import PhotoOptions
+from exposure_gym.photo import Reading
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
-NAMES = ("paper", "short", "quick")
+NAMES = ("paper", "short", "quick", "own-jpeg", "sintel")
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model"}
 _NETWORKS = {"base_channels": 32, "features": 4096, "hidden": 128, "dropout_keep": 0.5, "exploration": 0.05}
 
@@ -25,9 +30,10 @@ class PresetError(ValueError):
 
 @dataclass(frozen=True)
 class Preset:
-    """Length of a training and keywords of the agent."""
+    """Length of a training, how its photographs are read, and keywords of the agent."""
 
     iterations: int
+    photos: PhotoOptions
     agent: dict[str, Any]
 
 
@@ -43,10 +49,16 @@ def load_preset(name: str) -> Preset:
         raise PresetError(f"preset {name}: no such preset or file; choose {', '.join(NAMES)} or a TOML file") from None
     except tomllib.TOMLDecodeError as error:
         raise PresetError(f"preset {name}: not TOML ({error})") from None
-    _check(name, "", data, {"iterations": 1, "agent": {}})
-    preset = Preset(data.get("iterations", 20_000), data.get("agent", {}))
+    _check(name, "", data, {"iterations": 1, "photos": {}, "agent": {}})
+    _check(name, "photos.", data.get("photos", {}), asdict(PhotoOptions()))
+    preset = Preset(data.get("iterations", 20_000), PhotoOptions(**data.get("photos", {})), data.get("agent", {}))
     if preset.iterations < 1:
         raise PresetError(f"preset {name}: iterations must be at least 1, not {preset.iterations}")
+    if preset.photos.inputs not in get_args(Reading):
+        known = ", ".join(get_args(Reading))
+        raise PresetError(f"preset {name}: photos.inputs must be one of {known}, not {preset.photos.inputs!r}")
+    if min(preset.photos.input_crops, preset.photos.target_crops) < 0:
+        raise PresetError(f"preset {name}: photos.input_crops and photos.target_crops must be at least 0")
     _check(name, "agent.", preset.agent, _agent_defaults())
     _check(name, "agent.policy_kwargs.", preset.agent.get("policy_kwargs", {}), _NETWORKS)
     return preset

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from exposure_gym.agents.exposure import ExposureAgent
 from exposure_gym.agents.exposure.callbacks import list_checkpoints
-from exposure_gym.cli.messages import complain
-from exposure_gym.data import Photos, PhotoSet, builtin_photos
+from exposure_gym.cli.messages import complain, progress_bar
+from exposure_gym.data import Photos, builtin_photos
+from exposure_gym.data.crop_cache import cache_folder, crc32
+from exposure_gym.data.fivek import FiveKError, load_fivek
+from exposure_gym.data.folders import PhotoOptions, split_by_file
+from exposure_gym.data.folders import read_photos as read_folders
 from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.evaluation import HeldOutPhotos
 from exposure_gym.files import replacing
@@ -48,6 +50,15 @@ class Settings:
     tensorboard: bool
     agent: dict[str, Any]
     """Keywords of :class:`ExposureAgent`."""
+    reading: dict[str, Any] = field(default_factory=dict)
+    """Keywords of :class:`PhotoOptions`."""
+    fivek: str | None = None
+    """A FiveK pack, instead of folders."""
+    expert: str = "C"
+    test_fraction: float = 0.0
+    cache: str | None = None
+    """Folder for decoded crops; ``None`` stands for the user's."""
+    sheet_every: int = 400
 
 
 @dataclass(frozen=True)
@@ -75,22 +86,60 @@ def read_photos(settings: Settings) -> TrainingPhotos:
 
     :raises ValueError: a folder has none at all.
     """
-    if settings.inputs is None or settings.targets is None:
+    if settings.fivek is not None:
+        photos, held_out = load_fivek(settings.fivek, expert=settings.expert), _fivek_held_out(settings)
+    elif settings.inputs is None or settings.targets is None:
         photos = builtin_photos()
-        held_out: HeldOutPhotos | None = HeldOutPhotos.from_photos(builtin_photos(split="test"))
+        held_out = HeldOutPhotos.from_photos(builtin_photos(split="test"))
     else:
-        photos = Photos(
-            PhotoSet.from_folder(settings.inputs, "linear", on_error=_complain),
-            PhotoSet.from_folder(settings.targets, "display", on_error=_complain),
-        )
-        held_out = None
+        photos, held_out = _from_folders(settings, settings.inputs, settings.targets)
     if settings.test_inputs is not None and settings.test_targets is not None:
-        inputs, targets = list_photos([settings.test_inputs]), list_photos([settings.test_targets])
-        held_out = HeldOutPhotos.from_files(inputs, targets)
+        held_out = _held_out(_files(settings.test_inputs), _files(settings.test_targets), photos)
     fingerprint = 0
     for set_ in (photos.inputs, photos.targets):
-        fingerprint = zlib.crc32(np.ascontiguousarray(set_.crops).data, fingerprint)
+        fingerprint = crc32(set_.crops, fingerprint)
     return TrainingPhotos(photos, held_out, fingerprint)
+
+
+def _from_folders(settings: Settings, inputs: str, targets: str) -> tuple[Photos, HeldOutPhotos | None]:
+    learn, measure = (_files(inputs), _files(targets)), None
+    if settings.test_fraction > 0.0:
+        learn, measure = split_by_file(*learn, settings.test_fraction)
+    with progress_bar() as bar:
+        task = bar.add_task("")
+        photos = read_folders(
+            *learn,
+            PhotoOptions(**settings.reading),
+            cache=cache_folder() if settings.cache is None else Path(settings.cache),
+            on_error=_complain,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    return photos, None if measure is None else _held_out(*measure, photos)
+
+
+def _files(folder: str) -> list[Path]:
+    found = list_photos([folder])
+    if not found:
+        raise RunError(f"{folder}: no readable photograph; give a folder of TIFF, JPEG, PNG or RAW files")
+    return found
+
+
+def _held_out(inputs: list[Path], targets: list[Path], photos: Photos) -> HeldOutPhotos:
+    """Photographs to measure on, read like those to learn from."""
+    return HeldOutPhotos.from_files(
+        inputs, targets, reading=photos.reading, space=photos.inputs.space, on_error=_complain
+    )
+
+
+def _fivek_held_out(settings: Settings) -> HeldOutPhotos | None:
+    """The photographs of the pack that people rated, or else all of its test fold, if it has one."""
+    assert settings.fivek is not None
+    for split in ("rated", "test"):
+        try:
+            return HeldOutPhotos.from_photos(load_fivek(settings.fivek, split, settings.expert))
+        except FiveKError:  # a pack of a part of the dataset
+            continue
+    return None
 
 
 def _complain(path: Path, error: ValueError) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,8 +27,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Photos to start from: RAW-like, dark and linear, e.g. 16-bit TIFFs from a RAW converter without a "
-            "tone curve.",
+            help="Photos to start from: camera RAW files, or dark and linear like them, e.g. 16-bit TIFFs from a RAW "
+            "converter without a tone curve. Some presets read them otherwise.",
             show_default="built-in photos",
         ),
     ] = None,
@@ -45,12 +46,53 @@ def train(
     test_targets: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Finished photos to measure against.", show_default=False)
     ] = None,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=0.9,
+            metavar="F",
+            help="Part of the photos in --inputs and --targets to keep for measuring, instead of test folders. Whole "
+            "photos are kept; the names decide which.",
+        ),
+    ] = 0.0,
+    paired: Annotated[
+        bool | None,
+        typer.Option(
+            "--paired/--unpaired",
+            metavar="",
+            help="Inputs and targets of one name, whatever the extension, are one photo before and after, and are cut "
+            "alike; others are left out.",
+            show_default="from the preset",
+        ),
+    ] = None,
+    fivek: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PACK",
+            help="Learn from the FiveK dataset, as data fivek pack packed it, in its published folds.",
+            show_default=False,
+        ),
+    ] = None,
+    expert: Annotated[
+        Literal["A", "B", "C", "D", "E"],
+        typer.Option(case_sensitive=False, help="Whose photos of the pack are the targets."),
+    ] = "C",
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder where decoded photos are kept, so that the next start is fast. May be deleted.",
+            show_default="exposure-gym in the user's cache folder",
+        ),
+    ] = None,
     preset: Annotated[
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="Settings of the agent: paper (the published ones), short (the same for a tenth of the time), quick "
-            "(a taste in minutes), or a TOML file like theirs.",
+            help="Settings: paper (the published ones), short (the same for a tenth of the time), quick (a taste in "
+            "minutes), own-jpeg (inputs are JPEGs, which are darkened), sintel (inputs are film frames before "
+            "grading), or a TOML file like theirs.",
         ),
     ] = "paper",
     iterations: Annotated[
@@ -68,6 +110,10 @@ def train(
         int,
         typer.Option(min=1, metavar="K", help="Iterations between checkpoints; two are kept."),
     ] = 200,
+    sheet_every: Annotated[
+        int,
+        typer.Option(min=1, metavar="K", help="Iterations between training sheets: pictures of how it is going."),
+    ] = 400,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:1.")] = "auto",
     precision: Annotated[
         Literal["float32", "bfloat16"] | None,
@@ -88,8 +134,8 @@ def train(
 ) -> None:
     """Train an agent on your own photographs, or on the built-in ones.
 
-    RUN gets config.json (the settings), log.jsonl (the learning curve), checkpoints, and at the end
-    policy.safetensors and critic.safetensors: then retouch --model RUN uses it.
+    RUN gets config.json (the settings), log.jsonl (the learning curve), sheets/ (pictures of how it is going),
+    checkpoints, and at the end policy.safetensors and critic.safetensors: then retouch --model RUN uses it.
 
     Stop it with Ctrl-C whenever you like: train --resume RUN goes on from there, and ends with the same agent as a
     training that was never stopped.
@@ -103,6 +149,12 @@ def train(
     for pair in ((inputs, targets), (test_inputs, test_targets)):
         if (pair[0] is None) != (pair[1] is None):
             fail("--inputs goes with --targets, and --test-inputs with --test-targets: give both or neither", 2)
+    if fivek is not None and inputs is not None:
+        fail("--fivek and --inputs are two sources of photographs: leave one of them out", 2)
+    if (paired is not None or test_fraction > 0.0) and inputs is None:
+        fail("--paired and --test-fraction are for folders of your own: give --inputs and --targets", 2)
+    if test_fraction > 0.0 and test_inputs is not None:
+        fail("--test-fraction stands for test folders: leave --test-inputs and --test-targets out", 2)
 
     import torch
 
@@ -122,10 +174,16 @@ def train(
         iterations=iterations or chosen.iterations,
         checkpoint_every=checkpoint_every,
         evaluate_every=evaluate_every,
+        sheet_every=sheet_every,
         seed=seed,
         threads=threads or torch.get_num_threads(),
         tensorboard=tensorboard,
         agent=chosen.agent if precision is None else chosen.agent | {"precision": precision},
+        reading=asdict(chosen.photos) | ({} if paired is None else {"paired": paired}),
+        fivek=_absolute(fivek),
+        expert=expert,
+        test_fraction=test_fraction,
+        cache=_absolute(cache),
     )
     _begin(output, settings, device)
 
@@ -153,7 +211,10 @@ def _begin(run: Path, settings: Settings, device: str) -> None:
     except ValueError as error:
         fail(str(error), 2)
     make_folder(run)
-    write_config(run, settings, photos.fingerprint)
+    try:
+        write_config(run, settings, photos.fingerprint)
+    except OSError as error:
+        fail(f"{run}: cannot be written ({error.strerror or error}); make room, or name another folder")
     _learn(run, settings, photos, device)
 
 
@@ -190,7 +251,7 @@ def _learn(run: Path, settings: Settings, training: TrainingPhotos, device: str)
     """Learn to the end, or until a signal comes."""
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from exposure_gym.agents.exposure.callbacks import Checkpoints, HeldOutEvaluation, LearningCurve
+    from exposure_gym.agents.exposure.callbacks import Checkpoints, HeldOutEvaluation, LearningCurve, Sheets, tidy
     from exposure_gym.agents.exposure.storage import save_policy
     from exposure_gym.cli.runs import resumed_agent
     from exposure_gym.cli.training_display import StopOnSignal, TrainingDisplay
@@ -204,24 +265,30 @@ def _learn(run: Path, settings: Settings, training: TrainingPhotos, device: str)
     curve = LearningCurve(run / "log.jsonl")
     display = TrainingDisplay(settings.iterations, agent.num_timesteps // agent.batch_size, curve)
     stop = StopOnSignal()
-    callbacks: list[BaseCallback] = [curve, display, checkpoints, stop]
+    callbacks: list[BaseCallback] = [curve, Sheets(run / "sheets", settings.sheet_every), display, checkpoints, stop]
     if training.held_out is not None:
         callbacks.insert(0, HeldOutEvaluation(training.held_out, settings.evaluate_every))
 
     remaining = settings.iterations * agent.batch_size - agent.num_timesteps
-    if remaining > 0:
-        try:
+    try:
+        if remaining > 0:
             with display, stop:
                 agent.learn(remaining, callback=callbacks, log_interval=1, reset_num_timesteps=False)
-                if checkpoints.broken is None:
-                    checkpoints.save()
-        except KeyboardInterrupt:
-            fail(f"interrupted; train --resume {run} goes on from the last checkpoint", 130)
-    if checkpoints.broken is not None:
-        fail(f"{checkpoints.broken} is no number any more; the last checkpoint in {run} is from before that")
-    if agent.num_timesteps < settings.iterations * agent.batch_size:
+                checkpoints.save()
+        else:  # it may have been killed after its last checkpoint
+            tidy(run, settings.iterations)
+        done = agent.num_timesteps >= settings.iterations * agent.batch_size
+        if done and not checkpoints.broken:
+            save_policy(agent, run / "policy.safetensors")
+            save_critic(agent.policy.critic, run / "critic.safetensors")
+    except KeyboardInterrupt:
+        fail(f"interrupted; train --resume {run} goes on from the last checkpoint", 130)
+    except OSError as error:
+        fail(f"{run}: cannot be written ({error.strerror or error}); make room, then train --resume {run} goes on")
+    if checkpoints.broken:
+        names = ", ".join(checkpoints.broken)
+        fail(f"no number any more: {names}; the last checkpoint in {run} is from before that")
+    if not done:
         complain(f"stopped after {checkpoints.iteration} of {settings.iterations} iterations; train --resume {run}")
         raise typer.Exit(128 + (stop.signal or 0))
-    save_policy(agent, run / "policy.safetensors")
-    save_critic(agent.policy.critic, run / "critic.safetensors")
     typer.echo(f"{run}: trained for {settings.iterations} iterations; use it with retouch --model {run}")

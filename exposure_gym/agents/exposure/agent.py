@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -13,14 +15,19 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 
-from exposure_gym.agents.exposure import storage
+from exposure_gym.agents.exposure import retouching, storage
+from exposure_gym.agents.exposure.decision import Decision
+from exposure_gym.agents.exposure.device_crops import DeviceCrops
 from exposure_gym.agents.exposure.losses import actor_losses
+from exposure_gym.agents.exposure.networks import entropy
 from exposure_gym.agents.exposure.policy import Action, ExposurePolicy, Observation
 from exposure_gym.agents.exposure.pool import ReplayPool
 from exposure_gym.agents.exposure.progress import with_progress_bar
+from exposure_gym.agents.exposure.retouching import ANYTHING, Brief
 from exposure_gym.critic import CriticLoss, critic_step, updates_due
 from exposure_gym.game import GameState, RetouchGame
-from exposure_gym.recipe import Edit, Recipe, WorkingSpace
+from exposure_gym.photo import Reading
+from exposure_gym.recipe import Recipe, WorkingSpace
 
 SelfAgent = TypeVar("SelfAgent", bound="ExposureAgent")
 
@@ -137,9 +144,15 @@ class ExposureAgent(BaseAlgorithm):
         self.precision = precision
         self.pool: ReplayPool | None = None
         self.working_space: WorkingSpace = "srgb"
+        self.reading: Reading = "linear"
+        """How its inputs were read, and photographs to retouch must be: see `exposure_gym.photo.read_input`."""
         if self.env is not None:
             self.game = self.env.get_attr("game")[0]
             self.photos = self.env.get_attr("photos")[0]
+            self.working_space, self.reading = self.photos.inputs.space, self.photos.reading
+            self.inputs, self.targets = (
+                DeviceCrops(photos, self.device) for photos in (self.photos.inputs, self.photos.targets)
+            )
         if _init_setup_model:
             self._setup_model()
 
@@ -154,12 +167,27 @@ class ExposureAgent(BaseAlgorithm):
             self.weight_generator,
             **self.policy_kwargs,
         ).to(self.device)
-        rates = (self.policy_learning_rate, self.value_learning_rate, self.critic_learning_rate)
-        networks = (self.policy.actor, self.policy.value, self.policy.critic)
-        self.policy_optimizer, self.value_optimizer, self.critic_optimizer = (
-            torch.optim.Adam(network.parameters(), lr=rate, betas=self.adam_betas, fused=True)
-            for network, rate in zip(networks, rates, strict=True)
-        )
+
+    # Optimisers are made when they are first asked for: with the first one torch imports its compiler, which takes
+    # longer than an agent that only acts needs for everything else.
+
+    @cached_property
+    def policy_optimizer(self) -> torch.optim.Adam:
+        """Of the actor."""
+        return self._adam(self.policy.actor, self.policy_learning_rate)
+
+    @cached_property
+    def value_optimizer(self) -> torch.optim.Adam:
+        """Of the value network."""
+        return self._adam(self.policy.value, self.value_learning_rate)
+
+    @cached_property
+    def critic_optimizer(self) -> torch.optim.Adam:
+        """Of the critic."""
+        return self._adam(self.policy.critic, self.critic_learning_rate)
+
+    def _adam(self, network: torch.nn.Module, rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), lr=rate, betas=self.adam_betas, fused=True)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seed the agent's own generators and its environment's; no global random state is touched."""
@@ -237,11 +265,11 @@ class ExposureAgent(BaseAlgorithm):
         self.logger.record("train/learning_rate", self.policy_learning_rate * decay)
 
     def _fresh(self, count: int) -> GameState:
-        image = torch.from_numpy(self.photos.inputs.sample(count, self.rng, self._image_size))
-        return self.game.start(image.to(self.device))
+        return self.game.start(self.inputs.sample(count, self.rng, self.image_size))
 
     @property
-    def _image_size(self) -> int:
+    def image_size(self) -> int:
+        """Edge of the square pictures that its networks see, in pixels."""
         return int(self.policy.critic.image_size)
 
     def _fill_pool(self) -> None:
@@ -290,34 +318,49 @@ class ExposureAgent(BaseAlgorithm):
         after = losses.transition.state
         self.pool.put_back(after._replace(image=after.image.detach()), self.rng)
 
-        record = self.logger.record_mean
-        record("train/policy_loss", losses.policy.item())
-        record("train/value_loss", losses.value.item())
-        record("train/reward", losses.reward.mean().item())
-        record("train/entropy_penalty", losses.entropy_penalty.mean().item())
-        for name, penalty in losses.transition.penalties.items():
-            record(f"train/{name}_penalty", penalty.mean().item())
-        for i, filter_ in enumerate(self.game.filters):
-            record(f"filters/{filter_.name}", (losses.filter_index == i).float().mean().item())
+        # What a term is made of comes before it: where something is no number, the first name says where it began.
+        used = torch.bincount(losses.filter_index, minlength=len(self.game.filters)) / self.batch_size
+        self._record(
+            {f"filters/{filter_.name}": share for filter_, share in zip(self.game.filters, used, strict=True)}
+            | {f"train/{name}_penalty": penalty.mean() for name, penalty in losses.transition.penalties.items()}
+            | {
+                "train/entropy": entropy(losses.probabilities).mean(),
+                "train/entropy_penalty": losses.entropy_penalty.mean(),
+                "train/trajectory_length": self.pool.state.step.float().mean(),
+                "train/reward": losses.reward.mean(),
+                "train/value_loss": losses.value,
+                "train/policy_loss": losses.policy,
+            }
+        )
+
+    def _record(self, values: dict[str, torch.Tensor]) -> None:
+        """Log scalars; they come from the device together, since each journey waits for all that was asked of it."""
+        for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
+            self.logger.record_mean(name, value)
 
     def _critic_step(self) -> CriticLoss:
         assert self.pool is not None
         while not self.pool.num_finished():
             self._roll_out()
         finished = self.pool.sample_finished(self.batch_size, self.rng)
-        target = torch.from_numpy(self.photos.targets.sample(self.batch_size, self.rng, self._image_size))
+        target = self.targets.sample(self.batch_size, self.rng, self.image_size)
         loss = critic_step(
             self.policy.critic,
             self.critic_optimizer,
             finished,
-            target.to(self.device),
+            target,
             self.noise,
             penalty_weight=self.gradient_penalty,
             precision=PRECISIONS[self.precision],
         )
-        self.logger.record_mean("train/critic_loss", loss.loss.item())
-        self.logger.record_mean("train/emd", loss.emd.item())
-        self.logger.record_mean("train/gradient_norm", loss.gradient_norm.mean().item())
+        self._record(
+            {
+                "train/emd": loss.emd,
+                "train/gradient_norm": loss.gradient_norm.mean(),
+                "train/gradient_penalty": loss.gradient_penalty,
+                "train/critic_loss": loss.loss,
+            }
+        )
         return loss
 
     # -- acting ----------------------------------------------------------------------------------------------------
@@ -343,7 +386,14 @@ class ExposureAgent(BaseAlgorithm):
         actions = [{"filter": int(i), "parameters": p} for i, p in zip(index, parameters.cpu().numpy(), strict=True)]
         return (actions[0] if single else actions), None
 
-    def retouch(self, photo: NDArray[np.float32], *, deterministic: bool = True, seed: int | None = None) -> Recipe:
+    def retouch(
+        self,
+        photo: NDArray[np.float32],
+        *,
+        deterministic: bool = True,
+        seed: int | None = None,
+        brief: Brief = ANYTHING,
+    ) -> Recipe:
         """Decide how to retouch a photograph of any size.
 
         :param photo: ``(H, W, 3)`` linear light in the model's working space; the agent sees its central square
@@ -351,30 +401,33 @@ class ExposureAgent(BaseAlgorithm):
         :param deterministic: no dropout: the steadiest edit for one photograph. Otherwise dropout is on, as
             published: one photograph, many edits.
         :param seed: of the dropout noise, for the same edit again; the agent's own generator by default.
+        :param brief: what it may do.
         :return: the edit; ``recipe.apply_photo(photo)`` gives the picture.
         """
-        from exposure_gym.photo import to_square
-
-        view = to_square(photo, self._image_size)
-        image = torch.from_numpy(np.ascontiguousarray(view.transpose(2, 0, 1)))[None].to(self.device)
         noise = self.noise if seed is None else torch.Generator(self.device).manual_seed(seed)
-        return self.decide(image, None if deterministic else noise)[0]
+        return retouching.retouch(self, [photo], None if deterministic else [noise], brief)[0].recipe
 
-    @torch.no_grad()
+    def retouch_many(
+        self, photos: Sequence[NDArray[np.float32]], *, seeds: Sequence[int] | None = None, brief: Brief = ANYTHING
+    ) -> list[Decision]:
+        """Decide about many photographs at once: the same edits as :meth:`retouch` one by one, several times faster.
+
+        :param photos: as there; of any sizes.
+        :param seeds: one for each photograph, of its dropout noise; ``None`` for no dropout.
+        :return: an edit for each, with what the policy thought before each step.
+        """
+        noise = None if seeds is None else [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        if noise is not None and len(noise) != len(photos):
+            raise ValueError(f"{len(photos)} photographs need as many seeds, not {len(noise)}")
+        return retouching.retouch(self, photos, noise, brief)
+
     def decide(self, image: torch.Tensor, generator: torch.Generator | None) -> list[Recipe]:
         """Play whole episodes, taking the most probable filter each time.
 
         :param image: ``(B, 3, S, S)`` linear light; :param generator: of the dropout noise, ``None`` for none.
         :return: a recipe for each picture.
         """
-        state = self.game.start(image)
-        edits: list[list[Edit]] = [[] for _ in range(len(image))]
-        for _ in range(self.game.max_steps):
-            index, parameters, _ = self.policy.act(state, generator)
-            for chain, edit in zip(edits, self.game.edits(index, parameters), strict=True):
-                chain.append(edit)
-            state = self.game.transition(state, index, parameters).state
-        return [Recipe(tuple(chain), self.working_space) for chain in edits]
+        return [decision.recipe for decision in retouching.decide(self, image, generator)]
 
     # -- keeping ---------------------------------------------------------------------------------------------------
 

@@ -1,20 +1,26 @@
-"""Stable-Baselines3 callbacks for a training that is left alone: held-out figures, a curve on disk, checkpoints.
+"""Stable-Baselines3 callbacks for a training that is left alone: held-out figures, a curve and sheets on disk,
+checkpoints.
 
 ``on_step`` comes once an iteration. In a list they go in this order: what measures, what writes, what saves; and
-``learn`` wants ``log_interval=1``, so that the logger holds the values of one iteration.
+``learn`` wants ``log_interval=1``, so that the logger holds the values of one iteration. None of them draws from the
+agent's random generators: a training is the same with and without them.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Image
 
 from exposure_gym.agents.exposure.agent import ExposureAgent
+from exposure_gym.agents.exposure.sheet import training_sheet
 from exposure_gym.evaluation import HeldOutPhotos
 from exposure_gym.files import replacing
 from exposure_gym.metrics import HistogramIntersection
@@ -37,11 +43,29 @@ class ExposureCallback(BaseCallback):
         """Whether the training ends here."""
         return self.model.num_timesteps >= self.model._total_timesteps
 
+    def is_due(self, every: int) -> bool:
+        """Whether this is the first iteration, the last one, or one of every so many."""
+        return self.iteration == 1 or self.iteration % every == 0 or self.is_last
+
+    def numbers(self) -> dict[str, float]:
+        """What the logger holds of this iteration, but the pictures."""
+        return {name: value for name, value in self.logger.name_to_value.items() if not isinstance(value, Image)}
+
+    def wrong_numbers(self, *, weights: bool) -> list[str]:
+        """Names of what is NaN or infinite among the logged values; or where all are well, among the weights.
+
+        :param weights: look at those too: a step along a gradient that is no number spoils them one iteration before
+            the losses show it.
+        """
+        wrong = [name for name, value in self.numbers().items() if not math.isfinite(value)]
+        if weights and not wrong:
+            named = self.model.policy.named_parameters()
+            wrong = [f"weights {name}" for name, value in named if not torch.isfinite(value).all()][:1]
+        return wrong
+
 
 class HeldOutEvaluation(ExposureCallback):
     """Records the histogram intersection on held-out photographs, as ``held_out/...``.
-
-    It draws nothing from the agent's random generators: a training is the same with and without it.
 
     :param photos: to measure on.
     :param every: iterations between two measurements; the first and the last iteration are measured too.
@@ -54,7 +78,7 @@ class HeldOutEvaluation(ExposureCallback):
         self.latest: HistogramIntersection | None = None
 
     def _on_step(self) -> bool:
-        if self.iteration == 1 or self.iteration % self.every == 0 or self.is_last:
+        if self.is_due(self.every) and not self.wrong_numbers(weights=True):
             self.latest = self.photos.evaluate(self.model)
             for name, value in (self.latest._asdict() | {"mean": self.latest.mean}).items():
                 self.logger.record(f"held_out/{name}", value)
@@ -85,11 +109,11 @@ class LearningCurve(ExposureCallback):
         self._began = time.monotonic() - (rows[-1]["seconds"] if rows else 0.0)
 
     def _on_step(self) -> bool:
-        values = self.logger.name_to_value
+        values = self.numbers()
         for name, value in values.items():
             self._sums.setdefault(name, []).append(float(value))
         measured = any(name.startswith("held_out/") for name in values)
-        if self.iteration == 1 or self.iteration % self.every == 0 or measured or self.is_last:
+        if measured or self.is_due(self.every):
             self._write()
         return True
 
@@ -115,6 +139,33 @@ def read_curve(path: Path) -> list[Row]:
     return rows
 
 
+class Sheets(ExposureCallback):
+    """Draws the training sheet every so often, as PNG and for TensorBoard (``sheet``).
+
+    :param folder: of the files, ``<iteration>.png``; made when the first is due.
+    :param every: iterations between two; the first and the last iteration have one too. (Published: 400.)
+    """
+
+    def __init__(self, folder: Path, every: int) -> None:
+        super().__init__()
+        self.folder = folder
+        self.every = every
+
+    def _on_training_start(self) -> None:
+        _remove_half_written(self.folder)
+
+    def _on_step(self) -> bool:
+        from exposure_gym.agents.exposure.sheet_figure import draw_sheet
+        from exposure_gym.viz import write_png
+
+        if self.is_due(self.every) and not self.wrong_numbers(weights=True):
+            figure = draw_sheet(training_sheet(self.model))
+            self.folder.mkdir(exist_ok=True)
+            write_png(self.folder / f"{self.iteration:06d}.png", figure)
+            self.logger.record("sheet", Image(figure, "HWC"), exclude=("stdout", "log", "json", "csv"))
+        return True
+
+
 class Checkpoints(ExposureCallback):
     """Saves everything every so often, keeps the last ones, and stops a training whose values are no numbers.
 
@@ -128,34 +179,46 @@ class Checkpoints(ExposureCallback):
         self.folder = folder
         self.every = every
         self.keep = keep
-        self.broken: str | None = None
-        """Name of a value that was NaN or infinite; the training was stopped, and nothing saved after it."""
+        self.broken: list[str] = []
+        """Names of what was NaN or infinite; the training was stopped, and nothing saved after it."""
         self._saved = -1
 
     def _on_training_start(self) -> None:
-        for left_over in self.folder.glob(".checkpoint-*.safetensors"):  # of a training killed while it saved
-            left_over.unlink()
+        tidy(self.folder, self.iteration, self.keep)
 
     def _on_step(self) -> bool:
-        for name, value in self.logger.name_to_value.items():
-            if not math.isfinite(value):
-                self.broken = name
-                return False
-        if self.iteration % self.every == 0 or self.is_last:
+        self.broken = self.wrong_numbers(weights=False)
+        if not self.broken and (self.iteration % self.every == 0 or self.is_last):
             self.save()
-        return True
+        return not self.broken
 
     def save(self) -> None:
-        """Save now, if that was not done; then remove all but the last ones, and damaged ones that lie ahead."""
-        if self._saved == self.iteration:
+        """Save now, if that was not done and all is well; then remove all but the last ones, and those that lie ahead.
+
+        Ahead of the training lie only damaged ones, which it could not go on from.
+        """
+        self.broken = self.broken or self.wrong_numbers(weights=True)
+        if self.broken or self._saved == self.iteration:
             return
         self.model.save(self.folder / f"checkpoint-{self.iteration:06d}.safetensors")
         self._saved = self.iteration
-        found = list_checkpoints(self.folder)
-        kept = [path for path in found if _iteration(path) <= self.iteration][: self.keep]
-        for path in found:
-            if path not in kept:
+        tidy(self.folder, self.iteration, self.keep)
+        for path in list_checkpoints(self.folder):
+            if _iteration(path) > self.iteration:
                 path.unlink()
+
+
+def tidy(folder: Path, iteration: int, keep: int = 2) -> None:
+    """Remove all but the last checkpoints up to an iteration, and what a training that was killed left half-written."""
+    _remove_half_written(folder)
+    for path in [path for path in list_checkpoints(folder) if _iteration(path) <= iteration][keep:]:
+        path.unlink()
+
+
+def _remove_half_written(folder: Path) -> None:
+    for path in folder.iterdir() if folder.exists() else ():
+        if re.fullmatch(r"\..+-[0-9a-f]{8}\.(safetensors|jsonl?|png)", path.name):  # see exposure_gym.files.replacing
+            path.unlink()
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor, nn
 
 from exposure_gym.game import NUM_MASK_ACTIONS, RetouchGame
 from exposure_gym.networks import ConvEncoder, with_planes
+
+Noise = torch.Generator | Sequence[torch.Generator] | None
+"""Where dropout comes from: one generator for a batch, or one for each of its games, which then drops what it would if
+it were alone; None turns dropout off."""
 
 
 class Policy(NamedTuple):
@@ -20,12 +25,16 @@ class Policy(NamedTuple):
     """``(B, num_parameters)`` actions in [-1, 1] of all filters, chosen or not."""
 
 
-def dropout(features: Tensor, keep: float, generator: torch.Generator | None) -> Tensor:
-    """Drop features with probability ``1 - keep`` and scale the rest by ``1 / keep``; none without a generator."""
-    if generator is None or keep >= 1.0:
+def dropout(features: Tensor, keep: float, noise: Noise) -> Tensor:
+    """Drop features ``(B, n)`` with probability ``1 - keep`` and scale the rest by ``1 / keep``; none without noise."""
+    if noise is None or keep >= 1.0:
         return features
-    kept = torch.rand(features.shape, generator=generator, device=features.device) < keep
-    return features * kept / keep
+    if isinstance(noise, torch.Generator):
+        kept = torch.rand(features.shape, generator=noise, device=features.device)
+    else:
+        rows = [torch.rand(features.shape[1:], generator=one, device=features.device) for one in noise]
+        kept = torch.stack(rows)
+    return features * (kept < keep) / keep
 
 
 class Actor(nn.Module):
@@ -65,12 +74,10 @@ class Actor(nn.Module):
         self.selector_hidden = nn.Linear(features, hidden)
         self.selector_output = nn.Linear(hidden, len(game.filters))
 
-    def forward(self, image: Tensor, state_vector: Tensor, generator: torch.Generator | None) -> Policy:
-        """:param image: ``(B, 3, S, S)``; :param state_vector: ``(B, 3 + F)``, see ``RetouchGame.state_vector``.
-        :param generator: of the dropout noise; ``None`` turns dropout off.
-        """
+    def forward(self, image: Tensor, state_vector: Tensor, noise: Noise) -> Policy:
+        """:param image: ``(B, 3, S, S)``; :param state_vector: ``(B, 3 + F)``, see ``RetouchGame.state_vector``."""
         planes = with_planes(image, state_vector)
-        features = dropout(self.filter_encoder(planes), self.dropout_keep, generator)
+        features = dropout(self.filter_encoder(planes), self.dropout_keep, noise)
         # One product for all heads' hidden layers: eight small ones would read the features eight times.
         weights, biases = zip(*(layer.parameters() for layer in self.filter_hidden), strict=True)
         hidden = nn.functional.linear(features, torch.cat(weights), torch.cat(biases))
@@ -82,7 +89,7 @@ class Actor(nn.Module):
             masks.append(torch.tanh(output[:, filter_.num_features :]))
         parameters = torch.cat(actions + masks if self.game.masks else actions, dim=1)
 
-        features = dropout(self.selector_encoder(planes), self.dropout_keep, generator)
+        features = dropout(self.selector_encoder(planes), self.dropout_keep, noise)
         hidden = nn.functional.leaky_relu(self.selector_hidden(features), 0.2)
         chosen = torch.softmax(self.selector_output(hidden).float(), dim=1)
         return Policy(chosen * (1.0 - self.exploration) + self.exploration / len(self.game.filters), parameters)

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
-from exposure_gym.agents.exposure.networks import Actor, Policy, sample_filter
+from exposure_gym.agents.exposure.networks import Actor, Noise, Policy, sample_filter
 from exposure_gym.critic import Critic
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.networks import initialise
@@ -66,16 +66,21 @@ class ExposurePolicy(BasePolicy):
     def act(
         self,
         state: GameState,
-        generator: torch.Generator | None,
+        generator: Noise,
         noise: torch.Generator | None = None,
+        allowed: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, Policy]:
         """Choose an edit for each game.
 
         :param generator: of the dropout noise; ``None`` turns dropout off.
         :param noise: of the choice of filter; ``None`` takes the most probable one.
+        :param allowed: ``(F,)`` bool: choose among these filters, as if the others were not there.
         :return: filter index ``(B,)``, parameters ``(B, num_parameters)`` and the whole :class:`Policy`.
         """
         policy = self.actor(state.image, self.game.state_vector(state), generator)
+        if allowed is not None:
+            chosen = policy.probabilities * allowed
+            policy = policy._replace(probabilities=chosen / chosen.sum(dim=1, keepdim=True))
         if noise is None:
             index = policy.probabilities.argmax(dim=1)
         else:

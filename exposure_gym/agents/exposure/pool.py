@@ -70,7 +70,7 @@ class ReplayPool:
         """Put results back and fill the pool with fresh games."""
         keep = torch.from_numpy(rng.random(len(state.step)) < self.over_length_keep).to(state.step.device)
         kept = _pick(state, (state.step < self.max_length) | keep)
-        self.state = _pick(_join(self.state, kept), torch.arange(self.size)[: len(self.state.step) + len(kept.step)])
+        self.state = GameState(*(part[: self.size] for part in _join(self.state, kept)))
         if len(self.state.step) < self.size:
             self.state = _join(self.state, self.fresh(self.size - len(self.state.step)))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from stable_baselines3.common.type_aliases import GymEnv
@@ -18,6 +18,7 @@ from exposure_gym.agents.exposure.pool import ReplayPool
 from exposure_gym.critic import load_critic
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.model_file import ModelError, read_model, write_model
+from exposure_gym.photo import Reading
 from exposure_gym.spaces import action_space, observation_space
 
 if TYPE_CHECKING:
@@ -59,12 +60,13 @@ def save_policy(agent: ExposureAgent, path: Path, dtype: torch.dtype = torch.flo
 
 
 def describe(agent: ExposureAgent) -> dict[str, Any]:
-    """What a reader of the weights must know: hyperparameters, rules of the game, picture size."""
+    """What a reader of the weights must know: hyperparameters, rules of the game, picture size, how to read photos."""
     return {
         "hyperparameters": hyperparameters(agent),
         "game": agent.game.config(),
         "image_size": agent.policy.critic.image_size,
         "working_space": agent.working_space,
+        "reading": agent.reading,
     }
 
 
@@ -84,6 +86,9 @@ def load_agent(
         elif (game.filters, game.masks) != (agent.game.filters, agent.game.masks):
             raise ModelError(f"{file}: was trained with other filters than the environment's game has")
         agent.working_space = config["working_space"]
+        agent.reading = config.get("reading", "linear")  # which is all there was once
+        if agent.reading not in get_args(Reading):
+            raise ModelError(f"{file}: wants photographs read in a way this version does not know ({agent.reading!r})")
         agent._setup_model()
         weights = {key[len("policy.") :]: value.float() for key, value in tensors.items() if key.startswith("policy.")}
         missing, unexpected = agent.policy.load_state_dict(weights, strict=False)
@@ -113,7 +118,10 @@ def _restore_progress(agent: ExposureAgent, tensors: dict[str, Tensor], progress
                     value = torch.empty_like(parameter).copy_(value)
                 state.setdefault(int(number), {})[moment] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    agent.noise.set_state(tensors["noise"])
+    if len(tensors["noise"]) == len(agent.noise.get_state()):
+        agent.noise.set_state(tensors["noise"])
+    else:  # of another kind of device, whose generators have other states: go on with fresh noise
+        agent.noise.manual_seed(int(agent.seed or 0) + progress["num_timesteps"])
     agent.rng.bit_generator.state = progress["rng"]
     agent.num_timesteps = progress["num_timesteps"]
     agent._total_timesteps = progress["total_timesteps"]
