@@ -1,10 +1,14 @@
-"""A five-edit recipe on a 24-megapixel photograph: the engine alone, and whole processes from file to file."""
+"""A saved recipe on a 24-megapixel photograph: the engine beside a plain copy, and whole processes beside others."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import imagecodecs
@@ -14,6 +18,9 @@ import torch
 from harness import OtherLoad, Row, Timing, arguments, measure_in_turns, rounds, run_child, save
 from numpy.typing import NDArray
 
+from exposure_gym._output_profiles import output_of
+from exposure_gym.color import SRGB_TO_PROPHOTO, srgb_decode
+from exposure_gym.fused import Pass, Source, in_bands
 from exposure_gym.recipe import Edit, Recipe
 
 PUBLISHED: Row = {
@@ -24,12 +31,17 @@ PUBLISHED: Row = {
     "source": "the authors' 2018 code on TensorFlow 2.15, the agent's own five edits; start and networks included",
 }
 METHOD = (
-    "Engine: the recipe on a float32 array in memory, beside copies of that array, taking turns. 'into fresh memory' "
-    "allocates its result, whose pages the system must first provide; 'into memory in use' does not. Whole process: "
-    "a new Python imports the library, reads a 16-bit uncompressed ProPhoto TIFF, applies the recipe in place and "
-    "writes 16-bit TIFF or JPEG at quality 95, flushed to the disk; wall time from start to exit, peak resident "
-    "memory as the kernel counts it. It times its parts itself. The input file is in the page cache. x copy: median "
-    "over that of the copy into the same kind of memory. x published: its whole-process time over ours."
+    "The photograph: a smooth coloured scene with the grain of a good sensor (1 % of full scale), made by the script; "
+    "16-bit uncompressed TIFF. Engine: memory to memory, all variants and the copies taking turns in one process. "
+    "'codes': the fused pass from 16-bit codes to codes of the finished file, beside numpy.copyto of those codes into "
+    "memory in use; 'floats': Recipe.apply_photo on float32, beside copies of those, into fresh memory (whose pages "
+    "the system must first provide) or memory in use. x copy: the median of the rounds' ratios to that copy. "
+    "Whole process: a new process each time, from start to exit, taking turns; peak resident memory as the kernel "
+    "counts it; the input file is in the page cache. Ours: a new Python imports the library, loads the recipe and "
+    "calls develop_file, which flushes its result to the disk (the others do not). 'three edits': exposure, a curve "
+    "and saturation, which the other programs do too, each in its own way. 'as floats' reads, edits and writes the "
+    "photograph by read_linear, Recipe.apply_photo and write_display. 'nothing compiled': the first process of all, "
+    "with an empty cache of machine code. x published: its whole-process time over ours."
 )
 RECIPE = Recipe(
     (
@@ -40,9 +52,21 @@ RECIPE = Recipe(
         Edit("tone", (0.8, 1.0, 1.2, 1.3, 1.2, 1.0, 0.9, 0.8)),
     )
 )
+THREE = Recipe((Edit("exposure", (1.3,)), Edit("gamma", (1 / 2.4,)), Edit("saturation", (0.4,))))
 
 # What a user's program does, with the time after each part.
-CHILD = """
+FUSED = """
+import json, sys, time
+times = [time.perf_counter()]
+from exposure_gym.fullres import develop_file
+from exposure_gym.recipe import Recipe
+times.append(time.perf_counter())
+source, recipe, target = sys.argv[1:]
+develop_file(source, Recipe.load(recipe), target)
+times.append(time.perf_counter())
+print(json.dumps([after - before for before, after in zip(times, times[1:])]))
+"""
+FLOATS = """
 import json, sys, time
 times = [time.perf_counter()]
 from exposure_gym.photo import DisplayPhoto, read_linear, write_display
@@ -50,106 +74,210 @@ from exposure_gym.recipe import Recipe
 times.append(time.perf_counter())
 source, recipe, target = sys.argv[1:]
 photo = read_linear(source)
-times.append(time.perf_counter())
 Recipe.load(recipe).apply_photo(photo.pixels, out=photo.pixels)
-edited = DisplayPhoto(photo.pixels, photo.space, photo.metadata)
-times.append(time.perf_counter())
-write_display(target, edited)
+write_display(target, DisplayPhoto(photo.pixels, photo.space, photo.metadata))
 times.append(time.perf_counter())
 print(json.dumps([after - before for before, after in zip(times, times[1:])]))
 """
-PARTS = ("import", "read", "edit", "write")
+PARTS = ("import", "develop")
+
+PYVIPS = """
+import sys, pyvips
+source, target = sys.argv[1:]
+photo = pyvips.Image.new_from_file(source, access="sequential")
+curve = ((pyvips.Image.identity(ushort=True) / 65535) * 2**1.3) ** (1 / 2.4) * 65535
+photo = photo.maplut((curve > 65535).ifthenelse(65535, curve).cast("ushort"))
+grey = [0.27, 0.67, 0.06]
+more = [[1.4 * (i == j) - 0.4 * grey[j] for j in range(3)] for i in range(3)]
+photo = photo.recomb(pyvips.Image.new_from_array(more))
+photo.cast("ushort").write_to_file(target)
+"""
+PP3 = """[Version]
+AppVersion=5.9
+Version=349
+
+[Exposure]
+Auto=false
+Compensation=1.3
+Saturation=20
+CurveMode=Standard
+Curve=1;0;0;0.25;0.35;0.75;0.85;1;1;
+"""
+
+Command = list["str | Path"]
 
 
 def make_codes(height: int, width: int) -> NDArray[np.uint16]:
-    """16-bit codes of a smooth coloured scene with grain: every code is used, and nothing compresses well."""
+    """16-bit codes of a smooth coloured scene with grain: nearly every code is used, and little compresses."""
     rng = np.random.default_rng(0)
     rows, columns = np.linspace(0, 1, height)[:, None], np.linspace(0, 1, width)
     codes = np.empty((height, width, 3), np.uint16)
     for channel, phase in enumerate((0.0, 0.7, 1.9)):
-        light = 0.5 + 0.3 * np.sin(7 * rows + phase) * np.cos(11 * columns - phase)
-        codes[..., channel] = 65535 * (light + rng.uniform(-0.2, 0.2, (height, width)))
+        light = 0.5 + 0.45 * np.sin(7 * rows + phase) * np.cos(11 * columns - phase)
+        codes[..., channel] = (65535 * (light + 0.01 * rng.standard_normal((height, width)))).clip(0, 65535)
     return codes
 
 
-def write_tiff(path: Path, codes: NDArray[np.uint16]) -> None:
-    """An uncompressed TIFF with a ProPhoto profile, as raw converters export for further work."""
-    profile = imagecodecs.cms_profile(
-        "rgb",
-        whitepoint=[0.3457, 0.3585, 1.0],
-        primaries=[0.7347, 0.2653, 1.0, 0.1596, 0.8404, 1.0, 0.0366, 0.0001, 1.0],
-        gamma=1.8,
-    )
+def write_tiff(path: Path, codes: NDArray[np.uint16], profile: bytes | None = None) -> None:
+    """An uncompressed TIFF, as raw converters export for further work."""
     tifffile.imwrite(path, codes, photometric="rgb", iccprofile=profile, metadata=None)
 
 
-def engine(pixels: NDArray[np.float32], warmup: int, runs: int, deadline: float) -> list[Row]:
-    """The recipe in memory, beside plain copies and beside the same edits on a whole torch tensor."""
+def prophoto_profile() -> bytes:
+    """The profile of a photograph in ProPhoto RGB."""
+    return bytes(
+        imagecodecs.cms_profile(
+            "rgb",
+            whitepoint=[0.3457, 0.3585, 1.0],
+            primaries=[0.7347, 0.2653, 1.0, 0.1596, 0.8404, 1.0, 0.0366, 0.0001, 1.0],
+            gamma=1.8,
+        )
+    )
+
+
+def engine(codes: NDArray[np.uint16], *, warmup: int, runs: int, deadline: float) -> list[Row]:
+    """The recipe in memory, beside plain copies: of the codes, and of the floats that hold as many pixels."""
+    height, width = codes.shape[:2]
+    out, narrow = np.zeros_like(codes), np.zeros(codes.shape, np.uint8)
+    pixels = (codes / np.float32(65535)) ** np.float32(2.2)
     in_use = pixels.copy()
     tensor = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    curves = np.tile(srgb_decode(np.linspace(0.0, 1.0, 65536)).astype(np.float32), (3, 1))
+    wide = np.tile((np.linspace(0.0, 1.0, 65536) ** 1.8).astype(np.float32), (3, 1))
+    to_srgb = np.linalg.inv(SRGB_TO_PROPHOTO)
+
+    def fused(source: Source, space: str, bits: int, *, dither: bool = False) -> Callable[[], None]:
+        target = narrow if bits == 8 else out
+
+        def develop() -> None:  # with its preparation
+            fused = Pass(RECIPE.edits, (height, width), source, output_of("srgb", space, bits), dither=dither)
+            in_bands(lambda top, end: fused(codes[top:end], top, target[top:end]), height, width)
+
+        return develop
 
     def whole_tensor() -> None:
         with torch.no_grad():
             RECIPE.apply(tensor)
 
-    functions = {
-        "copy into memory in use": lambda: np.copyto(in_use, pixels),
-        "copy into fresh memory": lambda: pixels.copy(),
-        "Recipe.apply_photo, into fresh memory": lambda: RECIPE.apply_photo(pixels),
-        "Recipe.apply_photo, into memory in use": lambda: RECIPE.apply_photo(pixels, out=in_use),
-        "Recipe.apply, whole torch tensor": whole_tensor,
+    copies = {
+        "codes": ("codes: copy", lambda: np.copyto(out, codes)),
+        "floats, into memory in use": ("floats, into memory in use: copy", lambda: np.copyto(in_use, pixels)),
+        "floats, into fresh memory": ("floats, into fresh memory: copy", lambda: pixels.copy()),
+    }
+    functions: dict[str, Callable[[], object]] = dict(copies.values())
+    functions |= {
+        "codes: sRGB": fused(Source(curves, None), "srgb", 16),
+        "codes: ProPhoto, finished in sRGB": fused(Source(wide, to_srgb), "srgb", 16),
+        "codes: ProPhoto, edited in ProPhoto": fused(Source(wide, None), "prophoto", 16),
+        "codes: sRGB to 8 bits, dithered": fused(Source(curves, None), "srgb", 8, dither=True),
+        "floats, into memory in use: Recipe.apply_photo": lambda: RECIPE.apply_photo(pixels, out=in_use),
+        "floats, into fresh memory: Recipe.apply_photo": lambda: RECIPE.apply_photo(pixels),
+        "floats, into fresh memory: Recipe.apply, whole torch tensor": whole_tensor,
     }
     timings = measure_in_turns(functions, warmup=warmup, runs=runs, deadline=deadline)
     rows = []
     for name, timing in timings.items():
-        copy = timings["copy into memory in use" if "in use" in name else "copy into fresh memory"]
-        rows.append({"name": f"engine: {name}", **timing.row(), "times_a_copy": timing.median / copy.median})
+        copy = timings[copies[name.partition(":")[0]][0]]
+        ratios = [one / other for one, other in zip(timing.times, copy.times, strict=True)]
+        rows.append({"name": f"engine, {name}", **timing.row(), "times_a_copy": float(np.median(ratios))})
     return rows
 
 
-def whole_process(folder: Path, source: Path, warmup: int, runs: int, deadline: float) -> list[Row]:
-    """File to file in a new process, to TIFF and to JPEG in turns."""
-    recipe = folder / "recipe.json"
-    RECIPE.save(recipe)
-    targets = {"TIFF": folder / "edited.tif", "JPEG": folder / "edited.jpg"}
-    children: dict[str, list[tuple[float, int, float, list[float]]]] = {kind: [] for kind in targets}
+def other_programs(folder: Path, source: Path, target: Path) -> dict[str, Command | str]:
+    """Commands that do exposure, a curve and saturation, by name; or why there is none."""
+    profile, sidecar = folder / "three.pp3", folder / "three.xmp"
+    profile.write_text(PP3)
+    THREE.to_xmp(sidecar, "darktable")
+    found: dict[str, Command | str] = {
+        "ImageMagick": "no magick or convert command",
+        "libvips, through pyvips": "pyvips is not installed",
+        "RawTherapee": "no rawtherapee-cli command",
+        "darktable": "no darktable-cli command",
+    }
+    if convert := _which("magick", "convert-im6.q16", "convert"):
+        edits = ["-evaluate", "multiply", "2.46", "-gamma", "2.4", "-modulate", "100,120"]
+        found["ImageMagick"] = [convert, source, *edits, target]
+    for python in (sys.executable, _which("python3")):
+        if python and subprocess.run([python, "-c", "import pyvips"], capture_output=True).returncode == 0:
+            found["libvips, through pyvips"] = [python, "-c", PYVIPS, source, target]
+    if rawtherapee := _which("rawtherapee-cli"):
+        found["RawTherapee"] = [rawtherapee, "-q", "-t", "-b16", "-Y", "-p", profile, "-o", target, "-c", source]
+    if darktable := _which("darktable-cli"):
+        own: Command = ["--configdir", folder / "dt", "--cachedir", folder / "dt", "--library", ":memory:"]
+        own += ["--disable-opencl", "--conf", "plugins/imageio/format/tiff/bpp=16"]
+        found["darktable"] = [darktable, source, sidecar, target, "--core", *own]
+    return found
+
+
+def _which(*names: str) -> str | None:
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def whole_process(
+    folder: Path, sources: dict[str, Path], *, smoke: bool, warmup: int, runs: int, deadline: float
+) -> list[Row]:
+    """File to file in a new process, ours and others', in turns."""
+    for name, recipe in (("five", RECIPE), ("wide", replace(RECIPE, working_space="prophoto")), ("three", THREE)):
+        recipe.save(folder / f"{name}.json")
+
+    def ours(program: str, source: str, recipe: str, kind: str) -> Command:
+        return [sys.executable, "-c", program, sources[source], folder / f"{recipe}.json", folder / f"edited.{kind}"]
+
+    commands: dict[str, Command | str] = {
+        "TIFF to TIFF": ours(FUSED, "sRGB", "five", "tif"),
+        "TIFF to TIFF, three edits": ours(FUSED, "sRGB", "three", "tif"),
+        "TIFF to TIFF, all in ProPhoto": ours(FUSED, "ProPhoto", "wide", "tif"),
+        "TIFF to JPEG": ours(FUSED, "sRGB", "five", "jpg"),
+        "TIFF to TIFF, as floats": ours(FLOATS, "sRGB", "five", "tif"),
+    }
+    empty_cache: Command = ["env", f"NUMBA_CACHE_DIR={folder / 'numba'}"]
+    commands["TIFF to TIFF, nothing compiled"] = (
+        "takes long for a smoke test" if smoke else empty_cache + ours(FUSED, "sRGB", "five", "tif")
+    )
+    others = other_programs(folder, sources["sRGB"], folder / "edited.tif")
+    commands |= {f"TIFF to TIFF by {name}, three edits": command for name, command in others.items()}
+    rows: list[Row] = [
+        {"name": f"whole process: {name}", "skipped": why} for name, why in commands.items() if isinstance(why, str)
+    ]
+    results: dict[str, list[tuple[float, float, int, str]]] = {}
     for counts in rounds(warmup, runs, deadline):
-        for kind, target in targets.items():
-            child = run_child([sys.executable, "-c", CHILD, source, recipe, target])
+        for name, command in commands.items():
+            if isinstance(command, str):
+                continue
+            shutil.rmtree(folder / "numba", ignore_errors=True)
+            child = run_child(command)
+            written = [path for path in folder.glob("edited.*") if path.suffix != ".xmp"]
+            if [path.stat().st_size > 1000 for path in written] != [True]:
+                raise RuntimeError(f"{name} wrote no picture")
+            written[0].unlink()
             if counts:
-                children[kind].append((child.wall, child.peak_bytes, child.cpu, json.loads(child.output)))
-            target.unlink()
-    rows = []
-    for kind, results in children.items():
-        walls, peaks, cpus, parts = zip(*results, strict=True)
-        timing, peak = Timing(walls), max(peaks) / 1e9
-        of_parts = (Timing(times).median for times in zip(*parts, strict=True))
-        rows.append(
-            {
-                "name": f"whole process: TIFF to {kind}",
-                **timing.row(),
-                "cpu_median_ms": 1e3 * Timing(cpus).median,
-                "peak_gb": peak,
-                **{f"{part}_ms": 1e3 * seconds for part, seconds in zip(PARTS, of_parts, strict=True)},
-            }
-        )
+                results.setdefault(name, []).append((child.wall, child.cpu, child.peak_bytes, child.output))
+    for name, found in results.items():
+        walls, cpus, peaks, outputs = zip(*found, strict=True)
+        row: Row = {"name": f"whole process: {name}", **Timing(walls).row(), "peak_gb": max(peaks) / 1e9}
+        row["cpu_median_ms"] = 1e3 * Timing(cpus).median
+        if " by " not in name:
+            parts = zip(*map(json.loads, outputs), strict=True)
+            row |= {f"{part}_ms": 1e3 * Timing(times).median for part, times in zip(PARTS, parts, strict=True)}
+        rows.append(row)
     return rows
 
 
 def main() -> None:
-    options = arguments("A five-edit recipe on a 24 MP 16-bit TIFF.", warmup=1, runs=5)
+    options = arguments("A saved recipe on a 24 MP 16-bit TIFF.", warmup=1, runs=5)
     height, width = (48, 64) if options.smoke else (4000, 6000)
     codes = make_codes(height, width)
     load = OtherLoad()
     with tempfile.TemporaryDirectory() as name:
-        source = Path(name) / "photo.tif"
-        write_tiff(source, codes)
-        rows = whole_process(Path(name), source, options.warmup, options.runs, options.deadline)
-    pixels = (codes / np.float32(65535)) ** np.float32(2.2)
-    rows += engine(pixels, options.warmup, options.runs, options.deadline)
+        sources = {"sRGB": Path(name) / "photo.tif", "ProPhoto": Path(name) / "wide.tif"}
+        write_tiff(sources["sRGB"], codes)
+        write_tiff(sources["ProPhoto"], codes, prophoto_profile())
+        turns = {"warmup": options.warmup, "runs": options.runs, "deadline": options.deadline}
+        rows = whole_process(Path(name), sources, smoke=options.smoke, **turns)
+    rows += engine(codes, **turns)
     for row in rows:
         row["megapixels"] = height * width / 1e6
-        if not options.smoke and "peak_gb" in row:
+        if not options.smoke and "cpu_median_ms" in row and " by " not in row["name"]:
             row["times_published"] = PUBLISHED["median_ms"] / row["median_ms"]
             row["memory_times_published"] = PUBLISHED["peak_gb"] / row["peak_gb"]
     save(
@@ -163,6 +291,7 @@ def main() -> None:
             "x copy": "times_a_copy",
             "peak GB": "peak_gb",
             "x published": "times_published",
+            "skipped": "skipped",
             **{part: f"{part}_ms" for part in PARTS},
         },
         method=METHOD,

@@ -218,7 +218,8 @@ def machine() -> Row:
 def versions() -> dict[str, str | None]:
     """Versions of Python, of the libraries that do the work, and of the project; the commit if there is one."""
     found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in ("exposure-gym", "torch", "numpy", "opencv-python-headless", "imagecodecs", "stable-baselines3"):
+    names = "exposure-gym torch numpy numba opencv-python-headless imagecodecs gymnasium stable-baselines3 ale-py"
+    for name in names.split():
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -249,6 +250,7 @@ def save(
     settings: Mapping[str, Any],
     load: OtherLoad,
     out: Path = RESULTS,
+    table: Sequence[Row] | None = None,
 ) -> Path:
     """Write ``<out>/<name>.json`` and print the rows as a Markdown table.
 
@@ -257,6 +259,7 @@ def save(
     :param method: how it was measured, for who reads the file alone.
     :param settings: sizes and counts of this run.
     :param load: made when measuring began.
+    :param table: what is printed in place of the rows, if they are arranged otherwise for the eye.
     """
     others = load.cores()
     report = {
@@ -275,13 +278,13 @@ def save(
     with replacing(out / f"{name}.json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
-    table = Table(box=MARKDOWN)
+    printed = Table(box=MARKDOWN)
     for heading in columns:
-        table.add_column(heading, justify="left" if heading == next(iter(columns)) else "right")
-    for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in columns.values()))
+        printed.add_column(heading, justify="left" if heading == next(iter(columns)) else "right")
+    for row in rows if table is None else table:
+        printed.add_row(*(_cell(row.get(key)) for key in columns.values()))
     console = Console(width=200, highlight=False)
-    console.print(table)
+    console.print(printed)
     if others is not None:
         console.print(f"Other processes kept {others:.2f} cores busy meanwhile.")
     return out / f"{name}.json"

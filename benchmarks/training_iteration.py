@@ -47,12 +47,12 @@ BURST_UPDATES = 100
 
 
 class NoReward:
-    """The agent trains against a critic of its own: its environment needs no reward."""
+    """For an agent that trains against a critic of its own, or games that are played for their speed."""
 
     name = "none"
 
     def potential(self, image: Tensor) -> Tensor:
-        return torch.zeros(len(image))
+        return image.new_zeros(len(image))
 
 
 def make_agent(device: str, smoke: bool) -> ExposureAgent:
