@@ -15,12 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exposure_gym._icc import srgb_profile
-from exposure_gym.color import _D50, _D65, PROPHOTO_TO_SRGB, _bradford, _to_xyz
+from exposure_gym.color import (
+    _D50,
+    _D65,
+    _PROPHOTO_PRIMARIES,
+    _SRGB_PRIMARIES,
+    PROPHOTO_TO_SRGB,
+    _bradford,
+    _to_xyz,
+    _white,
+)
 from exposure_gym.fused import Curve, Target
 
 Profile = Literal["srgb", "display-p3", "adobe-rgb", "prophoto"]
 
-_PCS = [0.3457, 0.3585]  # D50, to which an ICC profile adapts its colours
+_PCS = _D50  # to which an ICC profile adapts its colours
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ def _power(gamma: float) -> Curve:
 _SRGB_CURVE = Target(8).curve
 _SPACES: dict[str, _Space] = {
     # IEC 61966-2-1
-    "srgb": _Space("sRGB", [[0.64, 0.33], [0.30, 0.60], [0.15, 0.06]], _D65, _SRGB_CURVE),
+    "srgb": _Space("sRGB", _SRGB_PRIMARIES, _D65, _SRGB_CURVE),
     # SMPTE EG 432-1 with the white point and curve of sRGB
     "display-p3": _Space("Display P3", [[0.68, 0.32], [0.265, 0.69], [0.15, 0.06]], _D65, _SRGB_CURVE),
     # Adobe RGB (1998) Color Image Encoding, version 2005-05
@@ -46,9 +55,7 @@ _SPACES: dict[str, _Space] = {
         "Adobe RGB (1998) compatible", [[0.64, 0.33], [0.21, 0.71], [0.15, 0.06]], _D65, _power(563 / 256)
     ),
     # ISO 22028-2 ROMM RGB; its curve as common profiles have it, a power without the toe
-    "prophoto": _Space(
-        "ProPhoto RGB compatible", [[0.7347, 0.2653], [0.1596, 0.8404], [0.0366, 0.0001]], _D50, _power(461 / 256)
-    ),
+    "prophoto": _Space("ProPhoto RGB compatible", _PROPHOTO_PRIMARIES, _D50, _power(461 / 256)),
 }
 PROFILES = tuple(_SPACES)
 
@@ -101,11 +108,6 @@ def icc(profile: Profile) -> bytes:
     header = struct.pack(">I4xI", start + len(data), 0x04400000) + b"mntrRGB XYZ "
     header += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + bytes(28) + _fixed(0.9642, 1.0, 0.8249)
     return header.ljust(128, b"\0") + directory + data
-
-
-def _white(xy: list[float]) -> NDArray[Any]:
-    x, y = xy
-    return np.array([x / y, 1.0, (1.0 - x - y) / y])
 
 
 def _to_pcs(space: _Space) -> NDArray[Any]:

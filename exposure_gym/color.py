@@ -46,15 +46,16 @@ def srgb_decode(display: Any) -> Any:
     return toe * (display / 12.92) + ~toe * curve
 
 
+def _white(xy: list[float]) -> Matrix:
+    """XYZ of a white point, with Y = 1."""
+    x, y = xy
+    return np.array([x / y, 1.0, (1.0 - x - y) / y])
+
+
 def _to_xyz(primaries: list[list[float]], white: list[float]) -> Matrix:
     """RGB-to-XYZ matrix of a space given its xy chromaticities (SMPTE RP 177)."""
-
-    def xyz(xy: list[float]) -> Matrix:
-        x, y = xy
-        return np.array([x / y, 1.0, (1.0 - x - y) / y])
-
-    columns = np.stack([xyz(xy) for xy in primaries], axis=1)
-    matrix: Matrix = columns * np.linalg.solve(columns, xyz(white))
+    columns = np.stack([_white(xy) for xy in primaries], axis=1)
+    matrix: Matrix = columns * np.linalg.solve(columns, _white(white))
     return matrix
 
 
@@ -63,8 +64,7 @@ def _bradford(source: list[float], target: list[float]) -> Matrix:
     cone = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
     def response(xy: list[float]) -> Matrix:
-        x, y = xy
-        cones: Matrix = cone @ np.array([x / y, 1.0, (1.0 - x - y) / y])
+        cones: Matrix = cone @ _white(xy)
         return cones
 
     scale = np.diag(response(target) / response(source))
@@ -73,8 +73,10 @@ def _bradford(source: list[float], target: list[float]) -> Matrix:
 
 
 _D50, _D65 = [0.3457, 0.3585], [0.3127, 0.3290]
-_SRGB = _to_xyz([[0.64, 0.33], [0.30, 0.60], [0.15, 0.06]], _D65)
-_PROPHOTO = _to_xyz([[0.7347, 0.2653], [0.1596, 0.8404], [0.0366, 0.0001]], _D50)
+_SRGB_PRIMARIES = [[0.64, 0.33], [0.30, 0.60], [0.15, 0.06]]
+_PROPHOTO_PRIMARIES = [[0.7347, 0.2653], [0.1596, 0.8404], [0.0366, 0.0001]]
+_SRGB = _to_xyz(_SRGB_PRIMARIES, _D65)
+_PROPHOTO = _to_xyz(_PROPHOTO_PRIMARIES, _D50)
 
 PROPHOTO_TO_SRGB: Matrix = np.linalg.solve(_SRGB, _bradford(_D50, _D65) @ _PROPHOTO)
 """(3, 3): linear ProPhoto RGB (D50, ISO 22028-2) to linear sRGB primaries (D65), as ``matrix @ rgb``."""
