@@ -1,5 +1,24 @@
-"""The agents that play the game."""
+"""The agents that play the game; each is imported when it is first asked for."""
 
-from exposure_gym.agents.exposure import ExposureAgent
+from __future__ import annotations
 
-__all__ = ["ExposureAgent"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from exposure_gym.agents.exposure import ExposureAgent
+    from exposure_gym.agents.extractor import PhotoExtractor
+
+__all__ = ["ExposureAgent", "PhotoExtractor"]
+
+_HOMES = {"ExposureAgent": "exposure", "PhotoExtractor": "extractor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
