@@ -87,7 +87,7 @@ def test_python_m_is_the_command() -> None:
         ("train", 2, "-o RUN"),
         ("train -o {tmp}/run --inputs {tmp}", 2, "--targets"),
         ("train -o {tmp}/run --inputs {tmp}/empty --targets {tmp}", 2, "no readable photograph"),
-        ("train -o {tmp}/run --preset slow", 2, "paper, short, quick"),
+        ("train -o {tmp}/run --preset slow", 2, "paper, short, cpu, quick"),
         ("train -o {tmp}/run --device tpu9", 2, "tpu9"),
         ("train -o {tmp}/run --iterations 0", 2, "--iterations"),
         ("train --resume {tmp}/none", 2, "no training here"),

@@ -168,6 +168,40 @@ def test_impossible_hyperparameters_are_refused() -> None:
         tiny_agent(precision="float8")
     with pytest.raises(ValueError, match="batch_size 16 must not exceed pool_size 8"):
         tiny_agent(batch_size=16)
+    with pytest.raises(ValueError, match=r"averaging 1.0 must be at least 0 and below 1"):
+        tiny_agent(averaging=1.0)
+
+
+def test_an_average_of_the_actors_acts(tmp_path: Path) -> None:
+    """``average_t = d_t average_(t-1) + (1 - d_t) actor_t``, with ``d_t = min(averaging, (1 + t) / (10 + t))``."""
+    actors: list[dict[str, Tensor]] = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            actors.append({name: value.clone() for name, value in self.model.policy.actor.state_dict().items()})
+            return True
+
+    agent = tiny_agent(averaging=0.25)
+    expected = {name: value.double() for name, value in agent.policy.actor.state_dict().items()}
+    agent.learn(24, callback=Watch())
+    for t, actor in enumerate(actors):
+        decay = min(0.25, (1 + t) / (10 + t))
+        expected = {name: decay * value + (1 - decay) * actor[name].double() for name, value in expected.items()}
+    assert len(actors) == 6
+    assert agent.policy.average is not None
+    for name, value in agent.policy.average.state_dict().items():
+        torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-7)
+
+    plain = tiny_agent().learn(24)
+    for name, value in plain.policy.actor.state_dict().items():  # learning does not know of it
+        assert torch.equal(value, agent.policy.actor.state_dict()[name])
+    seen = observations(3)
+    action = agent.predict(seen, deterministic=True)[0][0]["parameters"]
+    assert not np.array_equal(action, plain.predict(seen, deterministic=True)[0][0]["parameters"])
+
+    save_policy(agent, tmp_path / "policy.safetensors", torch.float32)
+    loaded = ExposureAgent.load(tmp_path, device="cpu")
+    np.testing.assert_array_equal(loaded.predict(seen, deterministic=True)[0][0]["parameters"], action)
 
 
 @pytest.mark.parametrize("masks", [False, True])
@@ -233,10 +267,10 @@ def test_progress_bar_counts_edits(callback: Any, capsys: pytest.CaptureFixture[
     assert f"{3 * agent.batch_size}/{3 * agent.batch_size} edits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_an_interrupted_run_goes_on_to_the_same_bits(stop: int, tmp_path: Path) -> None:
-    whole = tiny_agent().learn(20)
-    tiny_agent().learn(20, callback=StopAfter(stop)).save(tmp_path / "half")
+@pytest.mark.parametrize(("stop", "averaging"), [(1, 0.0), (3, 0.0), (3, 0.9)])
+def test_an_interrupted_run_goes_on_to_the_same_bits(stop: int, averaging: float, tmp_path: Path) -> None:
+    whole = tiny_agent(averaging=averaging).learn(20)
+    tiny_agent(averaging=averaging).learn(20, callback=StopAfter(stop)).save(tmp_path / "half")
     resumed = ExposureAgent.load(tmp_path / "half", env=tiny_env(), device="cpu")
     assert resumed.num_timesteps == 4 * stop
     assert not same_weights(whole, resumed)

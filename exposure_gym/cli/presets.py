@@ -19,7 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
-NAMES = ("paper", "short", "quick", "own-jpeg", "sintel")
+NAMES = ("paper", "short", "cpu", "quick", "own-jpeg", "sintel")
 _NOT_HYPERPARAMETERS = {"self", "policy", "env", "seed", "device", "verbose", "tensorboard_log", "_init_setup_model"}
 _NETWORKS = {"base_channels": 32, "features": 4096, "hidden": 128, "dropout_keep": 0.5, "exploration": 0.05}
 

@@ -63,6 +63,9 @@ class ExposureAgent(BaseAlgorithm):
     :param score_weight: of the critic's score in the reward.
     :param entropy_weight: of the entropy term, fading over the training.
     :param gradient_penalty: weight of the critic's gradient penalty.
+    :param averaging: above 0, an exponential moving average of the actor, with this decay an iteration, acts and is
+        saved: critic and actor drive each other in circles, whose middle is better than any place on them (Yazıcı et
+        al. 2019). Early on the average is a shorter one: ``(1 + t) / (10 + t)`` at iteration t. (Published: 0.)
     :param policy_kwargs: of :class:`ExposurePolicy`: ``base_channels``, ``features``, ``hidden``,
         ``dropout_keep``, ``exploration``.
     :param precision: ``"float32"``, or ``"bfloat16"`` for autocast: faster on hardware that has it.
@@ -99,6 +102,7 @@ class ExposureAgent(BaseAlgorithm):
         score_weight: float = 0.05,
         entropy_weight: float = 0.05,
         gradient_penalty: float = 10.0,
+        averaging: float = 0.0,
         policy_kwargs: dict[str, Any] | None = None,
         precision: str = "float32",
         tensorboard_log: str | None = None,
@@ -121,6 +125,8 @@ class ExposureAgent(BaseAlgorithm):
         )
         if precision not in PRECISIONS:
             raise ValueError(f"precision {precision!r} must be one of {', '.join(PRECISIONS)}")
+        if not 0.0 <= averaging < 1.0:
+            raise ValueError(f"averaging {averaging} must be at least 0 and below 1")
         if batch_size > pool_size:
             raise ValueError(f"batch_size {batch_size} must not exceed pool_size {pool_size}")
         self.policy_learning_rate = policy_learning_rate
@@ -141,6 +147,7 @@ class ExposureAgent(BaseAlgorithm):
         self.score_weight = score_weight
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
+        self.averaging = averaging
         self.precision = precision
         self.pool: ReplayPool | None = None
         self.working_space: WorkingSpace = "srgb"
@@ -165,6 +172,7 @@ class ExposureAgent(BaseAlgorithm):
             self.action_space,  # type: ignore[arg-type]
             self.game,
             self.weight_generator,
+            averaged=self.averaging > 0.0,
             **self.policy_kwargs,
         ).to(self.device)
 
@@ -283,7 +291,7 @@ class ExposureAgent(BaseAlgorithm):
     def _roll_out(self) -> None:
         assert self.pool is not None
         state = self.pool.take_unfinished(self.batch_size, self.rng)
-        index, parameters, _ = self.policy.act(state, self.noise, self.noise)
+        index, parameters, _ = self.policy.act(state, self.noise, self.noise, actor=self.policy.actor)
         with torch.no_grad():
             after = self.game.transition(state, index, parameters).state
         self.pool.put_back(after, self.rng)
@@ -315,6 +323,7 @@ class ExposureAgent(BaseAlgorithm):
                 parameter.grad = torch.zeros_like(parameter) if gradient is None else gradient
         self.policy_optimizer.step()
         self.value_optimizer.step()
+        self.policy.update_average(min(self.averaging, (1.0 + self._n_updates) / (10.0 + self._n_updates)))
         after = losses.transition.state
         self.pool.put_back(after._replace(image=after.image.detach()), self.rng)
 

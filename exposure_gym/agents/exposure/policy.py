@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class ExposurePolicy(BasePolicy):
     :param hidden: width of every fully connected layer.
     :param dropout_keep: probability of keeping an encoder feature of the actor, when acting too.
     :param exploration: weight of the uniform distribution mixed into the choice of filter.
+    :param averaged: keep a second actor, :attr:`average`, which acts instead of the one that learns.
     :param generator: of the initial weights (CPU).
     """
 
@@ -41,6 +43,7 @@ class ExposurePolicy(BasePolicy):
         hidden: int = 128,
         dropout_keep: float = 0.5,
         exploration: float = 0.05,
+        averaged: bool = False,
     ) -> None:
         super().__init__(observation_space, action_space)
         self.game = game
@@ -54,6 +57,18 @@ class ExposurePolicy(BasePolicy):
         for network in (self.actor, self.value, self.critic):
             initialise(network, generator)
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average: Actor | None = deepcopy(self.actor).requires_grad_(False) if averaged else None
+
+    @property
+    def acting(self) -> Actor:
+        """The actor that acts: the average of those that were, where one is kept."""
+        return self.actor if self.average is None else self.average
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """``average = decay * average + (1 - decay) * actor``, weight by weight; nothing where none is kept."""
+        if self.average is not None:
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.actor.parameters()), 1.0 - decay)
 
     def state_from_observation(self, observation: Observation) -> GameState:
         """A batch of observations, ``image`` (B, S, S, 3), as the game's state on the policy's device."""
@@ -69,15 +84,17 @@ class ExposurePolicy(BasePolicy):
         generator: Noise,
         noise: torch.Generator | None = None,
         allowed: torch.Tensor | None = None,
+        actor: Actor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, Policy]:
         """Choose an edit for each game.
 
         :param generator: of the dropout noise; ``None`` turns dropout off.
         :param noise: of the choice of filter; ``None`` takes the most probable one.
         :param allowed: ``(F,)`` bool: choose among these filters, as if the others were not there.
+        :param actor: who chooses; :attr:`acting` by default.
         :return: filter index ``(B,)``, parameters ``(B, num_parameters)`` and the whole :class:`Policy`.
         """
-        policy = self.actor(state.image, self.game.state_vector(state), generator)
+        policy = (actor or self.acting)(state.image, self.game.state_vector(state), generator)
         if allowed is not None:
             chosen = policy.probabilities * allowed
             policy = policy._replace(probabilities=chosen / chosen.sum(dim=1, keepdim=True))

@@ -54,8 +54,8 @@ def save_agent(agent: ExposureAgent, path: Path) -> None:
 
 
 def save_policy(agent: ExposureAgent, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Only what acting needs, in half precision."""
-    tensors = {f"policy.actor.{name}": value.to(dtype) for name, value in agent.policy.actor.state_dict().items()}
+    """Only what acting needs, in half precision: of an averaged actor the average."""
+    tensors = {f"policy.actor.{name}": value.to(dtype) for name, value in agent.policy.acting.state_dict().items()}
     write_model(path, tensors, AGENT_FORMAT, describe(agent))
 
 
@@ -95,6 +95,8 @@ def load_agent(
         lacking = [name for name in missing if name.startswith("actor.")]
         if lacking or unexpected:
             raise ModelError(f"{file}: weights do not fit: {(lacking + unexpected)[0]} and perhaps more")
+        if any(name.startswith("average.") for name in missing):  # a file that holds only what acts
+            agent.policy.update_average(decay=0.0)
         if path.is_dir() and (path / "critic.safetensors").exists():
             agent.policy.critic.load_state_dict(load_critic(path / "critic.safetensors").state_dict())
         if "progress" in config:
