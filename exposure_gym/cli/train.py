@@ -90,9 +90,9 @@ def train(
         str,
         typer.Option(
             metavar="NAME|FILE",
-            help="Settings: paper (the published ones), short (the same for a tenth of the time), cpu (half as "
-            "wide, for two cores), quick (a taste in minutes), own-jpeg (inputs are JPEGs, which are darkened), sintel (inputs are film frames before "
-            "grading), or a TOML file like theirs.",
+            help="Settings: paper (the published ones), short (the same for a tenth of the time), cpu (half as wide, "
+            "for two cores), quick (a taste in minutes), own-jpeg (inputs are JPEGs, which are darkened), sintel "
+            "(inputs are film frames before grading), or a TOML file like theirs.",
         ),
     ] = "paper",
     iterations: Annotated[
