@@ -1,0 +1,121 @@
+"""The game's referee: plays a list of edits through the environment, and says what each of them earned."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exposure_gym.data import Photos, generate_scene
+from exposure_gym.data.photo_set import PhotoSet
+from exposure_gym.envs import PhotoRetouchEnv
+from exposure_gym.filters import Filter
+from exposure_gym.photo import Image3
+from exposure_gym.recipe import Edit
+from exposure_gym.rewards import RewardModel
+
+
+class Move(NamedTuple):
+    """An edit as the environment played it."""
+
+    edit: Edit
+    reward: float
+    penalties: dict[str, float]
+    """Costs by name, at least 0, that are part of the reward."""
+    score: float
+    """Of the picture afterwards: the reward model's potential."""
+
+
+class Trajectory(NamedTuple):
+    """A game so far."""
+
+    score: float
+    """Of the photograph as it begins."""
+    moves: tuple[Move, ...]
+
+    @property
+    def last_score(self) -> float:
+        """Of the picture as it is."""
+        return self.moves[-1].score if self.moves else self.score
+
+    @property
+    def rewards(self) -> list[float]:
+        """Of each edit."""
+        return [move.reward for move in self.moves]
+
+
+class NoCritic:
+    """Judges nothing, where there are no weights to judge with: every picture is worth 0."""
+
+    name = "none"
+
+    def potential(self, image: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B,)``."""
+        return image.new_zeros(len(image))
+
+
+class Referee:
+    """One environment, in which every game is played from its beginning: nothing is left over from the game before.
+
+    Going back to a step and changing it is therefore what it is for any player: a reset on the same photograph, and
+    the steps again. May be called from several threads.
+
+    :param max_steps: edits in a game.
+    :param reward: judges the pictures; the shipped critic by default.
+    """
+
+    def __init__(self, max_steps: int = 5, reward: RewardModel | None = None) -> None:
+        self.env = PhotoRetouchEnv(_some_photos(), reward="critic" if reward is None else reward, max_steps=max_steps)
+        self._lock = threading.Lock()
+
+    @property
+    def filters(self) -> list[Filter]:
+        """What may be chosen."""
+        return self.env.game.filters
+
+    @property
+    def max_steps(self) -> int:
+        """Edits in a game."""
+        return self.env.game.max_steps
+
+    @property
+    def judges(self) -> bool:
+        """Whether its scores mean anything."""
+        return not isinstance(self.env.reward_model, NoCritic)
+
+    def play(self, view: Image3, edits: Sequence[Edit]) -> Trajectory:
+        """Reset on a photograph, then a step an edit.
+
+        :param view: ``(S, S, 3)``, what the game is played on, see :attr:`exposure_gym.ui.pictures.Proof.view`.
+        :return: the edits as they were played: no further than the filters reach.
+        :raises ValueError: an edit that the game does not have, or more of them than it allows.
+        """
+        if len(edits) > self.max_steps:
+            raise ValueError(f"a game has {self.max_steps} steps, not {len(edits)}")
+        with self._lock:
+            observation, _ = self.env.reset(options={"photo": view})
+            score = start = self._score(observation)
+            moves = []
+            for edit in edits:
+                action = self.env.form.action_from_edit(edit)
+                observation, reward, _, _, info = self.env.step(action)
+                terms = dict(info["rewards"])
+                score += terms.pop(self.env.reward_model.name)
+                penalties = {name: -value + 0.0 for name, value in terms.items()}
+                moves.append(Move(self.env.recipe.edits[-1], reward, penalties, score))
+            return Trajectory(start, tuple(moves))
+
+    def _score(self, observation: dict[str, Any]) -> float:
+        image = torch.from_numpy(np.ascontiguousarray(observation["image"].transpose(2, 0, 1)))[None]
+        return float(self.env.reward_model.potential(image)[0])
+
+
+def _some_photos() -> Photos:
+    """The environment wants photographs to draw from; here all are given."""
+    scene = generate_scene(np.random.default_rng(0), 64)
+    inputs, targets = (pixels.transpose(2, 0, 1)[None].copy() for pixels in scene)
+    return Photos(PhotoSet(inputs, "linear", ["scene"]), PhotoSet(targets, "display", ["scene"]), paired=True)
