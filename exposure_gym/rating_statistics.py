@@ -119,7 +119,7 @@ def bradley_terry(wins: Floats, anchor: int = 0) -> Floats:
 
 def _chains(beats: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where a chain of wins leads from the row to the column (Warshall's algorithm); also from each set to itself."""
-    over = beats | np.eye(beats.shape[-1], dtype=bool)
+    over: NDArray[np.bool_] = beats | np.eye(beats.shape[-1], dtype=bool)
     for middle in range(beats.shape[-1]):
         over |= over[..., :, middle, None] & over[..., None, middle, :]
     return over
@@ -128,7 +128,7 @@ def _chains(beats: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _strengths(wins: Floats, anchor: int) -> Floats:
     """``exp(θ)`` of tables ``(B, K, K)`` in which each set is linked with the anchor, or has no comparison at all."""
     games, won = wins + wins.swapaxes(1, 2), wins.sum(axis=2)
-    strength = np.ones_like(won)
+    strength: Floats = np.ones_like(won)
     busy = np.arange(len(wins))
     for _ in range(_ITERATIONS):
         now = strength[busy]
@@ -157,7 +157,7 @@ def _resamples(raters: int, photos: int, count: int, seed: int) -> Iterator[tupl
 
 def _weighted(values: Floats, raters: Floats, photos: Floats) -> Floats:
     """Sums of ``(R, P, ...)`` over raters and photographs with the weights of each resample: ``(B, ...)``."""
-    by_photo = np.tensordot(raters, values, 1)
+    by_photo: Floats = np.tensordot(raters, values, 1)
     return np.asarray(np.einsum("bp,bp...->b...", photos, by_photo))
 
 

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from exposure_gym import __version__
-from exposure_gym.cli import data, demo, evaluate, explain, import_tf, play, report, retouch, train
+from exposure_gym.cli import data, demo, evaluate, explain, import_tf, play, rate, report, retouch, train
 from exposure_gym.cli.messages import complain
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for command in (
     demo.demo,
     retouch.retouch,
     play.play,
+    rate.rate,
     report.report,
     train.train,
     evaluate.evaluate,
