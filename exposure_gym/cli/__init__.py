@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from exposure_gym import __version__
-from exposure_gym.cli import data, demo, evaluate, explain, import_tf, play, rate, report, retouch, train
+from exposure_gym.cli import data, demo, evaluate, explain, import_tf, play, rate, report, retouch, study, train
 from exposure_gym.cli.messages import complain
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 def _show_version(wanted: bool) -> None:

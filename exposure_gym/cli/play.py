@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import socket
+import secrets
 import threading
-import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exposure_gym.cli.messages import complain, fail, make_folder
+from exposure_gym.cli.serving import listen, need_packages, serve
 
 if TYPE_CHECKING:
     from exposure_gym.ui.session import Studio
@@ -62,59 +62,21 @@ def play(
 
     It serves this machine only, unless --host says otherwise. Ctrl-C ends it.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn
-    except ImportError:
-        fail('the editor needs two packages more: pip install "exposure-gym[play]"')
-
+    need_packages("the editor")
     make_folder(output)
-    listener = _listen(host, PORT if port is None else port, else_any=port is None)
-    bound = listener.getsockname()[1]
-    with _lock(output):
+    listener = listen(host, PORT if port is None else port, else_any=port is None)
+    with _Alone(output):
         studio = _studio(photos or [], output, user, steps, blind, model)
-
-        import secrets
 
         from exposure_gym.ui.guard import Hosts
         from exposure_gym.ui.server import make_app
 
-        app = make_app(studio, Hosts(host, bound), secrets.token_urlsafe(24))
-        shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
-        url = f"http://{shown}:{bound}/"
-        typer.echo(f"The editor is at {url} (Ctrl-C ends it).")
-        if host not in ("127.0.0.1", "localhost", "::1"):
-            complain(f"other machines that reach {host}:{bound} can use the editor too")
+        app = make_app(studio, Hosts(host, listener.getsockname()[1]), secrets.token_urlsafe(24))
         threading.Thread(target=_warm_up, args=(studio,), daemon=True).start()
-        if browser:
-            threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-        options: dict[str, Any] = {"log_level": "error", "access_log": False, "server_header": False}
-        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=5, ws="none", lifespan="off", **options))
         try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
+            serve(app, listener, host, what="The editor", browser=browser)
         finally:
             studio.store.close()
-
-
-def _listen(host: str, port: int, else_any: bool) -> socket.socket:
-    """A socket that listens; wrong usage if that cannot be.
-
-    :param else_any: take any free port if this one is not.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for attempt in [port, 0] if else_any else [port]:
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio then sets TCP_NODELAY
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, attempt))
-            listener.listen(128)
-            return listener
-        except OSError as error:
-            listener.close()
-            reason = error.strerror or str(error)
-    fail(f"{host}:{port}: cannot listen there ({reason}); choose another --port or --host", 2)
 
 
 def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool, model: Path | None) -> Studio:
@@ -123,6 +85,7 @@ def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool,
     from exposure_gym.cli.outputs import find_inputs
     from exposure_gym.ui.builtin import lay_out
     from exposure_gym.ui.partner import Partner
+    from exposure_gym.ui.referee import load_referee
     from exposure_gym.ui.session import Studio, clean_user
     from exposure_gym.ui.store import FILE_NAME, Store
     from exposure_gym.ui.uploads import FOLDER
@@ -139,7 +102,7 @@ def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool,
         store = Store(output / FILE_NAME)
     except (ValueError, FileNotFoundError) as error:
         fail(str(error), 2)
-    referee, critic = make_referee(model, steps)
+    referee, critic = load_referee(model, steps)
     partner = Partner.load(model, referee.filters)
     for message in (partner.message, "" if referee.judges else "there is no critic: edits earn no rewards"):
         if message:
@@ -147,23 +110,7 @@ def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool,
     return Studio(store, paths, output, referee, partner, user=user, blind=blind, critic=critic)
 
 
-def make_referee(model: Path | None, steps: int) -> tuple[Any, str]:
-    """The referee with a model's own critic, or the shipped one; and the SHA-256 of the critic's file."""
-    from exposure_gym.critic import load_critic
-    from exposure_gym.rewards import CRITIC, CriticReward
-    from exposure_gym.ui.referee import NoCritic, Referee
-    from exposure_gym.ui.table import file_hash
-
-    beside = None if model is None else (model if model.is_dir() else model.parent) / CRITIC.name
-    path = beside if beside is not None and beside.exists() else CRITIC
-    try:
-        reward = CriticReward() if path == CRITIC else CriticReward(load_critic(path), name="own critic")
-        return Referee(steps, reward), file_hash(path)
-    except (ValueError, OSError):
-        return Referee(steps, NoCritic()), ""
-
-
-class _lock:
+class _Alone:
     """One editor on an output folder: two would not know of each other's sessions."""
 
     def __init__(self, folder: Path) -> None:

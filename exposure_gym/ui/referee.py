@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from exposure_gym.critic import load_critic
 from exposure_gym.data import Photos, generate_scene
 from exposure_gym.data.photo_set import PhotoSet
 from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.filters import Filter
 from exposure_gym.photo import Image3
 from exposure_gym.recipe import Edit
-from exposure_gym.rewards import RewardModel
+from exposure_gym.rewards import CRITIC, CriticReward, RewardModel
 
 
 class Move(NamedTuple):
@@ -112,6 +115,21 @@ class Referee:
     def _score(self, observation: dict[str, Any]) -> float:
         image = torch.from_numpy(np.ascontiguousarray(observation["image"].transpose(2, 0, 1)))[None]
         return float(self.env.reward_model.potential(image)[0])
+
+
+def load_referee(model: Path | None, max_steps: int) -> tuple[Referee, str]:
+    """A referee with a model's own critic, or the shipped one where none lies beside it.
+
+    :return: it, and the SHA-256 of the critic's file; empty where there is none that can be read.
+    """
+    beside = None if model is None else (model if model.is_dir() else model.parent) / CRITIC.name
+    path = beside if beside is not None and beside.exists() else CRITIC
+    try:
+        digest = sha256(path.read_bytes()).hexdigest()
+        reward = CriticReward() if path == CRITIC else CriticReward(load_critic(path), name="own critic")
+    except (ValueError, OSError):
+        return Referee(max_steps, NoCritic()), ""
+    return Referee(max_steps, reward), digest
 
 
 def _some_photos() -> Photos:

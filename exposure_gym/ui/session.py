@@ -178,6 +178,7 @@ class Studio:
             "user": session.row.user,
             "blind": session.row.blind,
             "max_steps": session.row.max_steps,
+            "output": str(self.output),
             "photos": [
                 {"id": number, "name": entry.row.name, "status": entry.status}
                 | ({"message": entry.message} if entry.message else {})
