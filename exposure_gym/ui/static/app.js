@@ -1,0 +1,381 @@
+// The editor: what a person does, in order. Every command ends in the server, and what it answers is drawn.
+
+import { connection, Gone, get, post, rememberedSession, rememberSession, user } from "./api.js";
+import { isNeutral, neutralOf } from "./controls.js";
+import { listen, writeHelp } from "./keyboard.js";
+import { showBeginning, showPicture } from "./look.js";
+import { banner, notice, say } from "./messages.js";
+import { makeTabs, markUsed, onMove, reset, showFilter } from "./panel.js";
+import { chooseWay, drawAgentButtons, drawSuggestion } from "./partner.js";
+import { drawPhotos, markPhoto, neighbour, nextWaiting, photosLeft } from "./photos.js";
+import { sayGoodbye, sayWhatWasSaved } from "./saved.js";
+import { canStep, changing, filterNamed, hasAgent, state, steps, usedFilters } from "./state.js";
+import { drawStrip, signed } from "./strip.js";
+import { acceptFiles } from "./upload.js";
+import * as viewer from "./viewer.js";
+
+const byId = (id) => document.getElementById(id);
+
+// -- a photo on the table -----------------------------------------------------------------------------------------------
+
+async function openSession() {
+  const session = await enter();
+  setSession(session);
+  makeTabs(session.filters, chooseFilter);
+  if (session.format) byId("format").value = session.format;
+  const first = session.current ?? photosLeft()[0]?.id ?? session.photos[0]?.id;
+  if (first === undefined || first === null) notice("No photo yet", "Add one with the button above, or drop it here.");
+  else await openPhoto(first);
+}
+
+/** The session that this browser played, or another. */
+async function enter() {
+  const session = await post("/api/session", { session: rememberedSession(), user: user ?? undefined });
+  rememberSession(session.session);
+  return session;
+}
+
+function setSession(session) {
+  state.session = session;
+  drawPhotos();
+}
+
+async function openPhoto(id) {
+  notice(null);
+  say("");
+  Object.assign(state, { draft: null, suggestion: null, looking: null });
+  try {
+    state.session.current = id;
+    const photo = await get(`/api/photos/${id}`);
+    markPhoto(id, photo.done ? "done" : "open");
+    setPhoto(photo);
+    viewer.zoomToFit();
+    if (!photo.steps.length && !photo.display) say("It begins dark, as a sensor records light. Make it brighter first.");
+    await showBeginning();
+  } catch (error) {
+    if (error instanceof Gone) throw error;
+    state.photo = null;
+    if (error.status === 422) markPhoto(id, "failed");
+    viewer.showNothing();
+    notice("This photo cannot be opened", error.message, photosLeft().length ? ["Next photo", nextPhoto] : null);
+    render();
+  }
+}
+
+/** Take what the server says about the photo, and get ready for the next step. */
+function setPhoto(photo) {
+  const last = state.draft?.filter;
+  Object.assign(state, { photo, at: photo.steps.length, suggestion: null, looking: null, draft: null, touched: false });
+  if (canStep()) takeInHand(nextFilter(last));
+  render();
+  showPicture();
+}
+
+/** The filter after the last one that was not used yet, so that a slider is always at hand. */
+function nextFilter(last) {
+  const { filters } = state.session;
+  const start = last ? filters.findIndex((filter) => filter.name === last) + 1 : 0;
+  const inOrder = [...filters.slice(start), ...filters.slice(0, start)];
+  return inOrder.find((filter) => !usedFilters().has(filter.name)) ?? inOrder[0];
+}
+
+function takeInHand(filter, parameters = neutralOf(filter)) {
+  state.draft = { filter: filter.name, parameters };
+  state.touched = false;
+}
+
+// -- commands -------------------------------------------------------------------------------------------------------------
+
+/** Do one thing at a time, say what went wrong, and lose nothing when the server is gone. */
+async function command(work, waiting = "") {
+  if (state.busy || !state.session) return;
+  state.busy = true;
+  if (waiting) say(waiting);
+  render();
+  try {
+    await work();
+    if (waiting && byId("message").textContent === waiting) say("");
+  } catch (error) {
+    if (!(error instanceof Gone)) say(error.message);
+  } finally {
+    state.busy = false;
+    render();
+  }
+}
+
+function chooseFilter(name) {
+  const filter = filterNamed(name);
+  if (!state.photo || state.photo.done || state.busy) return;
+  if (!canStep() && !changing()) {
+    say("No steps are left. Click a step below the photo to change it, or press Done.");
+    return;
+  }
+  state.suggestion = null;
+  state.looking = null;
+  if (state.draft?.filter !== name) {
+    const own = changing() && steps()[state.at].edit.filter === name ? steps()[state.at].edit.parameters : undefined;
+    takeInHand(filter, own);
+  }
+  say("");
+  render();
+  showPicture();
+  byId("filter").scrollIntoView({ block: "nearest" });
+}
+
+onMove((parameters) => {
+  state.draft.parameters = parameters;
+  state.looking = null;
+  if (!state.touched) {
+    state.touched = true;
+    say("");
+    render();
+  }
+  showPicture(performance.now());
+});
+
+/** A frame of the strip: look at the beginning, change a step, or go on with the next. */
+function select(k) {
+  if (state.busy || !state.photo) return;
+  say("");
+  state.suggestion = null;
+  if (k === 0) {
+    state.looking = 0;
+  } else if (k <= steps().length && !state.photo.done) {
+    const { edit } = steps()[k - 1];
+    state.looking = null;
+    state.at = k - 1;
+    takeInHand(filterNamed(edit.filter), [...edit.parameters]);
+  } else if (k <= steps().length) {
+    state.looking = k;
+  } else {
+    state.looking = null;
+    state.at = steps().length;
+    if (canStep()) takeInHand(nextFilter(null));
+  }
+  render();
+  showPicture();
+}
+
+function apply() {
+  const mode = primary();
+  return mode.work ? mode.work() : say(mode.why);
+}
+
+/** What the large button does now: [label, what it does or why it does nothing]. */
+function primary() {
+  if (!state.photo) return { label: "Next photo", work: photosLeft().length ? nextPhoto : null, why: "No photo is left." };
+  if (state.photo.done) return photosLeft().length ? { label: "Next photo", work: nextPhoto } : { label: "See all photos", work: sayGoodbye };
+  if (state.suggestion) return { label: "Accept", work: accept };
+  if (state.looking !== null) return { label: canStep() ? `Go on with step ${steps().length + 1}` : "Back to the photo", work: () => select(steps().length + 1) };
+  if (changing()) return { label: `Change step ${state.at + 1}`, work: state.touched || isOther() ? applyDraft : null, why: "Move a slider to change it" };
+  if (!state.draft) return { label: "Done: save the photo", work: done };
+  const still = isNeutral(filterNamed(state.draft.filter), state.draft.parameters);
+  return { label: "Apply", work: still ? null : applyDraft, why: "Move a slider, then Apply" };
+}
+
+const isOther = () => state.draft.filter !== steps()[state.at].edit.filter;
+
+const applyDraft = () => command(() => commit(state.at, { ...state.draft }));
+const accept = () => command(() => commit(steps().length, state.suggestion.suggestion, "agent"));
+
+async function commit(step, edit, actor) {
+  setPhoto(await post(`/api/photos/${state.photo.id}/edits`, { step, edit, ...(actor ? { actor } : {}) }));
+  const { reward } = steps()[step];
+  say(`Step ${step + 1} ${step < steps().length - 1 ? "changed" : "made"}${reward === null ? "" : `: reward ${signed(reward)}`}.`);
+}
+
+const remove = () => changing() && command(async () => {
+  setPhoto(await post(`/api/photos/${state.photo.id}/edits/remove`, { step: state.at }));
+});
+
+const undo = () => state.photo?.can_undo && command(async () => setPhoto(await post(`/api/photos/${state.photo.id}/undo`)));
+const redo = () => state.photo?.can_redo && command(async () => setPhoto(await post(`/api/photos/${state.photo.id}/redo`)));
+
+function cancel() {
+  if (state.busy || !state.photo) return;
+  if (state.suggestion || changing() || state.looking !== null) setPhoto(state.photo);
+  else reset();
+}
+
+const ask = () => canAsk() && command(async () => {
+  const answer = await post(`/api/photos/${state.photo.id}/ask`);
+  Object.assign(state, { suggestion: answer, looking: null, draft: null, at: steps().length });
+  render();
+  showPicture();
+}, "The agent is looking at your photo …");
+
+function adjust() {
+  const { filter, parameters } = state.suggestion.suggestion;
+  state.suggestion = null;
+  state.at = steps().length;
+  takeInHand(filterNamed(filter), [...parameters]);
+  state.touched = true;
+  render();
+  showPicture();
+}
+
+const finish = () => canAsk() && command(async () => {
+  setPhoto(await post(`/api/photos/${state.photo.id}/finish`));
+  say("The agent made the rest. Change any step, or press Done.");
+}, "The agent is finishing your photo …");
+
+const ways = () => hasAgent() && state.photo && !state.photo.done && command(async () => {
+  const answer = await post(`/api/photos/${state.photo.id}/ways`, { step: canStep() ? steps().length : 0 });
+  say("");
+  const way = await chooseWay(answer.ways);
+  if (way) setPhoto(await post(`/api/photos/${state.photo.id}/choose`, { edits: way.edits }));
+}, "The agent tries five ways …");
+
+const canAsk = () => hasAgent() && canStep();
+
+const done = () => state.photo && !state.photo.done && command(async () => {
+  const { id, name } = state.photo;
+  const answer = await post(`/api/photos/${id}/done`, { format: byId("format").value });
+  setSession({ ...answer.session, current: id });
+  setPhoto(await get(`/api/photos/${id}`));
+  say("Saved.");
+  const wish = await sayWhatWasSaved(answer, name);
+  if (wish === "summary") await sayGoodbye();
+  else if (wish !== null) await openPhoto(wish);
+}, "Saving the photo at its full size …");
+
+// -- from photo to photo --------------------------------------------------------------------------------------------------
+
+const goTo = (id) => command(() => openPhoto(id));
+
+function nextPhoto() {
+  const next = nextWaiting();
+  return next ? goTo(next.id) : sayGoodbye();
+}
+
+function turnTo(direction) {
+  const photo = state.session && neighbour(direction);
+  if (photo) goTo(photo.id);
+}
+
+// -- drawing --------------------------------------------------------------------------------------------------------------
+
+/** Draw everything that is not a picture. */
+function render() {
+  const { photo, draft, suggestion, busy, gone } = state;
+  const main = primary();
+  const button = byId("apply");
+  button.textContent = main.label;
+  button.setAttribute("aria-disabled", String(!main.work || busy || gone));
+  byId("through").hidden = !(changing() && state.at < steps().length - 1);
+  byId("remove").hidden = !changing();
+  byId("adjust").hidden = !suggestion;
+  byId("cancel").hidden = !(suggestion || changing());
+  byId("cancel").textContent = suggestion ? "Dismiss" : "Cancel";
+  byId("reset").hidden = !draft || changing() || state.looking !== null || Boolean(suggestion);
+  byId("undo").disabled = !photo?.can_undo || busy || gone;
+  byId("redo").disabled = !photo?.can_redo || busy || gone;
+  byId("done").disabled = !photo || photo.done || busy || gone;
+  byId("done").classList.toggle("ready", steps().length > 0);
+  byId("count").textContent = stepText();
+  byId("todo").textContent = draft && main.why && !main.work ? main.why : "";
+  document.body.classList.toggle("busy", busy);
+  const filter = draft && state.looking === null ? filterNamed(draft.filter) : null;
+  showFilter(filter, draft?.parameters);
+  if (!filter) byId("hint").textContent = idleHint();
+  markUsed(usedFilters(), state.session.filters);
+  viewer.setComparable(Boolean(suggestion) || steps().length > 0 || state.touched);
+  drawSuggestion();
+  drawAgentButtons(canStep(), photo?.steps_left);
+  drawStrip(select);
+}
+
+function stepText() {
+  if (!state.photo) return "";
+  const most = state.session.max_steps;
+  if (state.photo.done) return "Saved";
+  if (changing()) return `Changing step ${state.at + 1} of ${most}`;
+  if (state.looking === 0) return "The beginning";
+  return canStep() ? `Step ${steps().length + 1} of ${most}` : `All ${most} steps made`;
+}
+
+function idleHint() {
+  if (!state.photo) return "";
+  if (state.photo.done) return "This photo is finished and saved.";
+  if (state.looking !== null) return "The photo before any step.";
+  return "No steps are left. Click a step below the photo to change it, or save the photo.";
+}
+
+// -- begin ----------------------------------------------------------------------------------------------------------------
+
+const commands = {
+  apply, reset, undo, redo, remove, cancel, ask, finish, ways, done,
+  choose: (key) => state.session && chooseFilter(state.session.filters[Number(key) - 1]?.name),
+  hold: () => viewer.hold(true),
+  release: () => viewer.hold(false),
+  compare: () => viewer.compare(),
+  closer: () => viewer.zoomBy(1.25),
+  further: () => viewer.zoomBy(0.8),
+  fit: viewer.zoomToFit,
+  next: () => turnTo(1),
+  previous: () => turnTo(-1),
+  help: () => byId("help-dialog").showModal(),
+};
+
+for (const id of ["apply", "adjust", "remove", "cancel", "reset", "undo", "redo", "ask", "finish", "ways", "done"]) {
+  byId(id).addEventListener("click", { ...commands, adjust }[id]);
+}
+byId("previous-photo").addEventListener("click", commands.previous);
+byId("next-photo").addEventListener("click", commands.next);
+byId("help-open").addEventListener("click", commands.help);
+byId("photos").addEventListener("change", (event) => goTo(Number(event.target.value)));
+byId("through").addEventListener("change", () => showPicture());
+for (const close of document.querySelectorAll("dialog .close")) close.addEventListener("click", () => close.closest("dialog").close());
+
+acceptFiles((files) => command(async () => {
+  const known = new Set(state.session.photos.map((photo) => photo.id));
+  const refused = [];
+  for (const file of files) {
+    try {
+      setSession(await post(`/api/upload?name=${encodeURIComponent(file.name)}`, file));
+    } catch (error) {
+      if (error instanceof Gone) throw error;
+      refused.push(`${file.name}: ${error.message}`);
+    }
+  }
+  const added = state.session.photos.find((photo) => !known.has(photo.id));
+  if (added) await openPhoto(added.id);
+  if (refused.length) say(refused.join(" "));
+}, "Adding the photo …"));
+
+connection.addEventListener("gone", () => {
+  state.gone = true;
+  banner("The editor has stopped. Start it again with the same command: your steps are saved. Waiting for it …");
+  if (state.session) render();
+});
+connection.addEventListener("back", async () => {
+  banner(null);
+  state.gone = false;
+  await comeBack();
+});
+
+/** After the server was gone: the same photo, the same step, the same sliders, where nothing has changed meanwhile. */
+async function comeBack() {
+  try {
+    if (!state.session) return await openSession();
+    const { photo, at, draft, touched } = state;
+    const session = await enter();
+    setSession(photo ? { ...session, current: photo.id } : session);
+    if (!photo) return render();
+    const now = await get(`/api/photos/${photo.id}`);
+    setPhoto(now);
+    const same = JSON.stringify(now.steps.map((step) => step.edit)) === JSON.stringify(photo.steps.map((step) => step.edit));
+    if (same && draft && !now.done) Object.assign(state, { at, draft, touched });
+    render();
+    await showBeginning();
+    await showPicture();
+  } catch (error) {
+    if (!(error instanceof Gone)) say(error.message);
+  }
+}
+
+writeHelp();
+listen(commands);
+openSession().catch((error) => {
+  if (!(error instanceof Gone)) notice("The editor could not begin", error.message);
+});

@@ -1,0 +1,24 @@
+// What the page says to a person: a line by the buttons, a note on the photo, a banner over everything.
+
+import { element } from "./drawing.js";
+
+const byId = (id) => document.getElementById(id);
+
+/** One line by the buttons; screen readers read it. */
+export function say(text) {
+  byId("message").textContent = text;
+}
+
+/** A note in the place of the photo, perhaps with a button: [label, what it does]. Without a title it goes away. */
+export function notice(title, text = "", action = null) {
+  byId("notice").hidden = !title;
+  if (!title) return;
+  const button = action ? [element("button", { class: "primary", click: action[1] }, action[0])] : [];
+  byId("notice").replaceChildren(element("h2", {}, title), element("p", {}, text), ...button);
+}
+
+/** A banner over the page, as long as something is wrong with all of it. */
+export function banner(text) {
+  byId("banner").hidden = !text;
+  byId("banner").textContent = text ?? "";
+}
