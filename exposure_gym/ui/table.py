@@ -234,6 +234,7 @@ class Table:
         return {
             "width": width,
             "height": height,
+            "display": self.proof.display,
             "preview": {"width": self.proof.size[1], "height": self.proof.size[0]},
             "steps": [
                 {
