@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from exposure_gym.agents.exposure import ExposureAgent
     from exposure_gym.agents.extractor import PhotoExtractor
+    from exposure_gym.agents.hybrid_ppo import HybridPPO
 
-__all__ = ["ExposureAgent", "PhotoExtractor"]
+__all__ = ["ExposureAgent", "HybridPPO", "PhotoExtractor"]
 
-_HOMES = {"ExposureAgent": "exposure", "PhotoExtractor": "extractor"}
+_HOMES = {"ExposureAgent": "exposure", "HybridPPO": "hybrid_ppo", "PhotoExtractor": "extractor"}
 
 
 def __getattr__(name: str) -> Any:
