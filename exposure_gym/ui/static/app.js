@@ -3,7 +3,7 @@
 import { connection, Gone, get, post, rememberedSession, rememberSession, user } from "./api.js";
 import { isNeutral, neutralOf } from "./controls.js";
 import { listen, writeHelp } from "./keyboard.js";
-import { showBeginning, showPicture } from "./look.js";
+import { showBeginning, showNoPhoto, showPicture } from "./look.js";
 import { banner, notice, say } from "./messages.js";
 import { makeTabs, markUsed, onMove, reset, showFilter } from "./panel.js";
 import { chooseWay, drawAgentButtons, drawSuggestion } from "./partner.js";
@@ -56,7 +56,7 @@ async function openPhoto(id) {
     if (error instanceof Gone) throw error;
     state.photo = null;
     if (error.status === 422) markPhoto(id, "failed");
-    viewer.showNothing();
+    showNoPhoto();
     notice("This photo cannot be opened", error.message, photosLeft().length ? ["Next photo", nextPhoto] : null);
     render();
   }
@@ -176,10 +176,10 @@ function primary() {
 const isOther = () => state.draft.filter !== steps()[state.at].edit.filter;
 
 const applyDraft = () => command(() => commit(state.at, { ...state.draft }));
-const accept = () => command(() => commit(steps().length, state.suggestion.suggestion, "agent"));
+const accept = () => command(() => commit(steps().length, state.suggestion.suggestion));
 
-async function commit(step, edit, actor) {
-  setPhoto(await post(`/api/photos/${state.photo.id}/edits`, { step, edit, ...(actor ? { actor } : {}) }));
+async function commit(step, edit) {
+  setPhoto(await post(`/api/photos/${state.photo.id}/edits`, { step, edit }));
   const { reward } = steps()[step];
   say(`Step ${step + 1} ${step < steps().length - 1 ? "changed" : "made"}${reward === null ? "" : `: reward ${signed(reward)}`}.`);
 }

@@ -7,7 +7,7 @@ import { say } from "./messages.js";
 import { showCurve } from "./panel.js";
 import { changing, state } from "./state.js";
 import { pictureKey, signed } from "./strip.js";
-import { showAfter, showBefore } from "./viewer.js";
+import { showAfter, showBefore, showNothing } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -22,6 +22,20 @@ export async function showBeginning() {
   showBefore(beginning.picture);
 }
 
+/** Show that there is no photo, for one cannot be read. */
+export function showNoPhoto() {
+  asked += 1;
+  live.drop();
+  showNothing();
+  drawHistogram(document.querySelector("#histogram canvas"), { r: [], g: [], b: [] });
+  for (const end of ["shadows", "highlights"]) {
+    byId(end).querySelector("b").textContent = "–";
+    byId(end).classList.remove("clipping");
+  }
+  byId("forecast").textContent = "";
+  busy(false);
+}
+
 /**
  * Show what is in hand: the agent's suggestion, the edit that is being made, or the photo after a step.
  *
@@ -31,6 +45,7 @@ export async function showPicture(since) {
   const turn = (asked += 1);
   const { photo, draft, suggestion, looking, at } = state;
   if (!photo || state.gone) return;
+  busy(true);
   if (draft && !suggestion && looking === null) {
     const through = changing() && byId("through").firstElementChild.checked;
     live.ask({ turn, since, photo: photo.id, body: { step: at, edit: draft, through } });
@@ -60,9 +75,12 @@ async function attempt(work) {
   try {
     await work();
   } catch (error) {
+    busy(false);
     if (!(error instanceof Gone)) say(error.message);
   }
 }
+
+const busy = (on) => byId("viewer").setAttribute("aria-busy", String(on));
 
 /** Whether it was new enough to be drawn. */
 function draw(turn, photo, answer, picture) {
@@ -72,6 +90,7 @@ function draw(turn, photo, answer, picture) {
   drawLevels(answer);
   showCurve(answer.curve);
   forecast(answer);
+  if (turn === asked) busy(false);
   return true;
 }
 
@@ -89,5 +108,5 @@ function forecast({ reuse_penalty: reuse = 0, reward = null }) {
   byId("penalty").hidden = !(reuse > 0);
   byId("penalty").textContent = `Used already: using it again costs ${reuse.toFixed(2)} of the reward.`;
   const inHand = state.touched || state.suggestion;
-  byId("forecast").textContent = inHand && reward !== null ? `Reward of this step ${signed(reward)}` : "";
+  byId("forecast").textContent = inHand && reward !== null ? `Reward ${signed(reward)}` : "";
 }
