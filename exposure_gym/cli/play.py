@@ -65,7 +65,7 @@ def play(
     need_packages("the editor")
     make_folder(output)
     listener = listen(host, PORT if port is None else port, else_any=port is None)
-    with _Alone(output):
+    with listener, _Alone(output):
         studio = _studio(photos or [], output, user, steps, blind, model)
 
         from exposure_gym.ui.guard import Hosts

@@ -243,13 +243,19 @@ def _action(
         edits_from_json(json.loads(edits)),
         step,
         offers,
-        tuple(map(str, json.loads(saved))),
+        _names(json.loads(saved)),
         score,
         start_score,
         tuple(map(float, json.loads(rewards))),
         note,
     )
     return ActionRow(id, session, photo, sha256, cast(Reading, reading), when, action)
+
+
+def _names(data: Any) -> tuple[str, ...]:
+    if not isinstance(data, list) or not all(isinstance(name, str) for name in data):
+        raise ValueError("these are no names")
+    return tuple(data)
 
 
 def _marks(count: int) -> str:
