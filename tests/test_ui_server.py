@@ -379,6 +379,24 @@ def test_sessions_are_named_and_resumed(tmp_path: Path, photos: list[Path]) -> N
     assert first.did("/api/session", {"user": " bob\n\x00 b "})["user"] == "bob b"
 
 
+def test_requests_without_a_session_share_one(tmp_path: Path, photos: list[Path]) -> None:
+    studio = open_studio(tmp_path / "out", photos)
+    page = Page(studio, enter=False)
+    page.photo()
+    page.edit(0, EXPOSURE)
+    assert len(page.photo()["steps"]) == 1
+    assert len(studio.store.sessions()) == 1
+
+
+def test_a_photo_that_changed_is_not_finished_with_edits_for_another(page: Page, photos: list[Path]) -> None:
+    page.photo()
+    page.edit(0, EXPOSURE)
+    photograph(photos[0], 9)
+    assert "has changed since it was opened" in page.refused("/api/photos/1/done", status=422)
+    assert page.photo()["steps"] == []
+    page.did("/api/photos/1/done")
+
+
 def test_more_photos_than_stay_in_memory(tmp_path: Path) -> None:
     studio = open_studio(tmp_path / "out", some_photos(tmp_path / "in", 8))
     page = Page(studio)
@@ -690,12 +708,16 @@ def test_play_without_its_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_play_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    some_photos(tmp_path / "in")
     other = tmp_path / "other"
     other.mkdir()
     (other / "sessions.sqlite").write_bytes(b"no database at all" * 100)
     for arguments, said in (
         ([tmp_path / "empty", "-o", tmp_path / "out"], "no photograph in this folder"),
         (["-o", other], "is damaged"),
+        ([tmp_path / "nothing.jpg", "-o", tmp_path / "out"], "nothing.jpg: does not exist"),
+        ([tmp_path / "in", "-o", tmp_path / "in"], "choose another with -o"),
+        (["-o", tmp_path / "out", "--model", tmp_path / "nothing"], "there is no agent"),
         (["-o", tmp_path / "out", "--user", "x" * 100], "at most 80 letters"),
         (["-o", tmp_path / "out", "--host", "203.0.113.7"], "cannot listen there"),
     ):

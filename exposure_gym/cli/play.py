@@ -82,7 +82,6 @@ def play(
 def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool, model: Path | None) -> Studio:
     import torch
 
-    from exposure_gym.cli.outputs import find_inputs
     from exposure_gym.ui.builtin import lay_out
     from exposure_gym.ui.partner import Partner
     from exposure_gym.ui.referee import load_referee
@@ -93,21 +92,33 @@ def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool,
     torch.set_num_threads(1)  # the networks are so small that more threads only wait for each other
     try:
         user = clean_user(user)
-        paths = [found.path for found in find_inputs(photos)] if photos else lay_out(output / FOLDER)
-        if not paths:
-            fail(
-                f"{photos[0]}: no photograph in this folder; TIFF, JPEG, PNG, RAW, HEIC and AVIF files are looked for",
-                2,
-            )
+        paths = _find(photos, output) if photos else lay_out(output / FOLDER)
         store = Store(output / FILE_NAME)
     except (ValueError, FileNotFoundError) as error:
         fail(str(error), 2)
     referee, critic = load_referee(model, steps)
     partner = Partner.load(model, referee.filters)
+    if model is not None and partner.agent is None:
+        fail(partner.message, 2)
     for message in (partner.message, "" if referee.judges else "there is no critic: edits earn no rewards"):
         if message:
             complain(message)
     return Studio(store, paths, output, referee, partner, user=user, blind=blind, critic=critic)
+
+
+def _find(names: list[str], output: Path) -> list[Path]:
+    """The photographs to play on; wrong usage if there are none."""
+    from exposure_gym.cli.outputs import find_inputs
+
+    paths = [found.path for found in find_inputs(names)]
+    if not paths:
+        fail(f"{names[0]}: no photograph in this folder; TIFF, JPEG, PNG, RAW, HEIC and AVIF files are looked for", 2)
+    if not any(path.exists() for path in paths):
+        fail(f"{paths[0]}: does not exist; check the name", 2)
+    given = [path for path in paths if str(path) not in names]  # in a folder, or found by a pattern
+    if any(path.parent.resolve() == output.resolve() for path in given):
+        fail(f"{output}: is where the photographs lie, and results would be taken for some; choose another with -o", 2)
+    return paths
 
 
 class _Alone:

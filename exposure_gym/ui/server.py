@@ -31,6 +31,7 @@ from exposure_gym.ui.guard import MAX_UPLOAD, Guard, Hosts
 from exposure_gym.ui.partner import Absent
 from exposure_gym.ui.pictures import THUMB_EDGE
 from exposure_gym.ui.session import Session, Studio, Unknown
+from exposure_gym.ui.store import StoreError
 from exposure_gym.ui.table import GameOver, Table
 
 STATIC = Path(__file__).parent / "static"
@@ -46,6 +47,7 @@ _STATUS: list[tuple[type[Exception], int]] = [  # the first that fits
     (Absent, 503),
     (Unknown, 404),
     (PhotoError, 422),
+    (StoreError, 500),
     (ValueError, 400),
 ]
 
@@ -88,7 +90,7 @@ def make_app(studio: Studio, hosts: Hosts, token: str, *, max_upload: int = MAX_
         middleware=[Middleware(Guard, hosts=hosts, token=token, max_upload=max_upload)],
         exception_handlers={HTTPException: _http_error, Exception: _unexpected}
         | {kind: partial(_known_error, status) for kind, status in _STATUS}
-        | {OSError: partial(_known_error, 500)},
+        | {OSError: partial(_known_error, 500), ClientDisconnect: partial(_known_error, 400)},
     )
 
 
@@ -158,7 +160,7 @@ class _Editor:
 
     def __init__(self, studio: Studio, token: str) -> None:
         self.studio, self.token = studio, token
-        self.pool = ThreadPoolExecutor(max(2, cores()), "editor")
+        self.pool = ThreadPoolExecutor(max(4, cores()), "editor")  # of which some may be saving photographs
 
     async def run(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
@@ -170,7 +172,7 @@ class _Editor:
     def chosen(self, request: Request) -> Session:
         """The session that a request is about. In a thread."""
         id = request.headers.get(SESSION_HEADER)
-        return self.studio.enter() if id is None else self.studio.session(id)
+        return self.studio.unnamed() if id is None else self.studio.session(id)
 
     async def session(self, request: Request) -> Response:
         return JSONResponse(await self.run(lambda: self.studio.as_json(self.chosen(request))))
@@ -261,8 +263,7 @@ async def _known_error(status: int, request: Request, error: Exception) -> Respo
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    if not isinstance(error, ClientDisconnect):
-        complain(f"{request.url.path}: {type(error).__name__}: {_line(error)}")
+    complain(f"{request.url.path}: {type(error).__name__}: {_line(error)}")
     return JSONResponse({"error": "something went wrong here; what you did before is kept"}, 500)
 
 

@@ -40,6 +40,8 @@ class Entry:
 
     def __init__(self, row: PhotoRow, history: History) -> None:
         self.row, self.history = row, history
+        self.sha256 = ""
+        """Of the file, when it was opened."""
         self.message = ""
         self.lock = threading.Lock()
 
@@ -109,6 +111,7 @@ class Studio:
         self.photos = [(path.name, str(path.resolve())) for path in photos]
         self.key = json.dumps([path for _, path in self.photos])
         self._sessions: dict[str, Session] = {}
+        self._unnamed: str | None = None
         self._tables: OrderedDict[tuple[str, int], Table] = OrderedDict()
         self._lock = threading.RLock()
         self._saving = threading.Lock()  # one full-size photograph in memory at a time
@@ -145,6 +148,13 @@ class Studio:
                 "", wanted or "", 0.0, self.blind, self.referee.max_steps, self.key, self.critic, reading, space
             )
             return self.session(self.store.begin(row, self.photos).id)
+
+    def unnamed(self) -> Session:
+        """The session of requests that name none, always the same."""
+        with self._lock:
+            if self._unnamed is None:
+                self._unnamed = self.enter().row.id
+            return self.session(self._unnamed)
 
     def _fits(self, row: SessionRow) -> bool:
         """Whether a session is on these photographs and by these rules."""
@@ -220,6 +230,10 @@ class Studio:
                 self._tables.popitem(last=False)
         return table
 
+    def _forget(self, session: Session, entry: Entry) -> None:
+        with self._lock:
+            self._tables.pop((session.row.id, entry.row.photo), None)
+
     def _open(self, session: Session, entry: Entry) -> Table:
         path, row = Path(entry.row.path), session.row
         reading = reading_of_file(path, row.reading)
@@ -230,7 +244,7 @@ class Studio:
             for each in self.store.actions(row.id)
             if (each.photo, each.sha256, each.reading) == (entry.row.photo, sha256, reading)
         ]
-        entry.history = History.of(actions)  # of another content of the file nothing is left
+        entry.sha256, entry.history = sha256, History.of(actions)  # of another content of the file nothing is left
 
         def record(action: Action) -> None:
             self.store.record(entry.row, sha256, reading, action)
@@ -259,6 +273,9 @@ class Studio:
             table.check_open()
             path = Path(entry.row.path)
             with self._saving:
+                if path.is_file() and file_hash(path) != entry.sha256:
+                    self._forget(session, entry)
+                    raise PhotoError(entry.row.name, "has changed since it was opened", "look at it again")
                 plan = saving.free_plan(path, self.output, format, table.history.saving)
                 names = tuple(file.name for file in plan)
                 table.note("saving", saved=names)
