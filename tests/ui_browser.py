@@ -67,7 +67,11 @@ class Editor:
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Editor:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop(signal.SIGKILL)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ import { isNeutral, neutralOf } from "./controls.js";
 import { listen, writeHelp } from "./keyboard.js";
 import { showBeginning, showNoPhoto, showPicture } from "./look.js";
 import { banner, notice, say } from "./messages.js";
-import { makeTabs, markUsed, onMove, reset, showFilter } from "./panel.js";
+import { focusFirst, makeTabs, markUsed, onMove, reset, showFilter } from "./panel.js";
 import { chooseWay, drawAgentButtons, drawSuggestion } from "./partner.js";
 import { drawPhotos, markPhoto, neighbour, nextWaiting, photosLeft } from "./photos.js";
 import { sayGoodbye, sayWhatWasSaved } from "./saved.js";
@@ -305,7 +305,12 @@ function idleHint() {
 
 const commands = {
   apply, reset, undo, redo, remove, cancel, ask, finish, ways, done,
-  choose: (key) => state.session && chooseFilter(state.session.filters[Number(key) - 1]?.name),
+  choose: (key) => {
+    const filter = state.session?.filters[Number(key) - 1];
+    if (!filter) return;
+    chooseFilter(filter.name);
+    focusFirst();
+  },
   hold: () => viewer.hold(true),
   release: () => viewer.hold(false),
   compare: () => viewer.compare(),
@@ -349,33 +354,31 @@ connection.addEventListener("gone", () => {
   if (state.session) render();
 });
 connection.addEventListener("back", async () => {
-  banner(null);
   state.gone = false;
-  await comeBack();
+  if (state.session) await command(comeBack);
+  else await begin();
+  if (!state.gone) banner(null);
 });
 
 /** After the server was gone: the same photo, the same step, the same sliders, where nothing has changed meanwhile. */
 async function comeBack() {
-  try {
-    if (!state.session) return await openSession();
-    const { photo, at, draft, touched } = state;
-    const session = await enter();
-    setSession(photo ? { ...session, current: photo.id } : session);
-    if (!photo) return render();
-    const now = await get(`/api/photos/${photo.id}`);
-    setPhoto(now);
-    const same = JSON.stringify(now.steps.map((step) => step.edit)) === JSON.stringify(photo.steps.map((step) => step.edit));
-    if (same && draft && !now.done) Object.assign(state, { at, draft, touched });
-    render();
-    await showBeginning();
-    await showPicture();
-  } catch (error) {
-    if (!(error instanceof Gone)) say(error.message);
-  }
+  const { photo, at, draft, touched } = state;
+  const session = await enter();
+  setSession(photo ? { ...session, current: photo.id } : session);
+  if (!photo) return;
+  const now = await get(`/api/photos/${photo.id}`);
+  const edits = ({ steps }) => JSON.stringify(steps.map((step) => step.edit));
+  setPhoto(now);
+  if (draft && !now.done && edits(now) === edits(photo)) Object.assign(state, { at, draft, touched });
+  render();
+  showPicture();
+  await showBeginning();
 }
+
+const begin = () => openSession().catch((error) => {
+  if (!(error instanceof Gone)) notice("The editor could not begin", error.message);
+});
 
 writeHelp();
 listen(commands);
-openSession().catch((error) => {
-  if (!(error instanceof Gone)) notice("The editor could not begin", error.message);
-});
+begin();

@@ -69,11 +69,13 @@ export function showFilter(chosen, values) {
   }
   byId("hint").textContent = chosen.hint;
   parameters = [...values];
+  const inHand = controlsBox.contains(document.activeElement);
   if (!same) {
     drawing.replaceChildren();
     makeRows();
   }
   fill();
+  if (inHand && !same) focusFirst(); // the keyboard goes on where it was
   if (chosen.kind !== "sliders") drawSlopes();
 }
 
@@ -127,15 +129,24 @@ function makeRow(control, index, vertical, place) {
     set(control.stepped(parameters[index], direction * (event.shiftKey ? 10 : 1)));
   });
   range.addEventListener("dblclick", () => set(control.neutral));
-  field.addEventListener("change", () => {
+  const take = () => {
     const value = control.read(field.value);
     if (Number.isFinite(value)) set(value);
     else fill();
-  });
+  };
+  field.addEventListener("change", () => field.value !== control.write(parameters[index]) && take());
   field.addEventListener("keydown", (event) => {
     if (event.key === "ArrowUp" || event.key === "ArrowDown") {
       event.preventDefault();
       set(control.stepped(parameters[index], event.key === "ArrowUp" ? 1 : -1));
+    } else if (event.key === "Enter" && field.value !== control.write(parameters[index])) {
+      event.preventDefault(); // the first Enter takes the number, the next applies it
+      take();
+      range.focus();
+    } else if (event.key === "Escape") {
+      event.preventDefault();
+      field.value = control.write(parameters[index]);
+      range.focus();
     }
   });
   field.addEventListener("focus", () => field.select());
@@ -161,8 +172,7 @@ function fill() {
     const value = parameters[index];
     range.value = control.toPosition(value);
     range.setAttribute("aria-valuetext", `${control.write(value)} ${control.unit}`.trim());
-    if (document.activeElement !== field || field.value === "") field.value = control.write(value);
-    else if (control.read(field.value) !== value) field.value = control.write(value);
+    field.value = control.write(value);
     back.disabled = Math.abs(value - control.neutral) < 1e-4;
   }
 }
