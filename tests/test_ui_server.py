@@ -717,7 +717,6 @@ def test_play_says_what_is_wrong(tmp_path: Path) -> None:
         (["-o", other], "is damaged"),
         ([tmp_path / "nothing.jpg", "-o", tmp_path / "out"], "nothing.jpg: does not exist"),
         ([tmp_path / "in", "-o", tmp_path / "in"], "choose another with -o"),
-        (["-o", tmp_path / "out", "--model", tmp_path / "nothing"], "there is no agent"),
         (["-o", tmp_path / "out", "--user", "x" * 100], "at most 80 letters"),
         (["-o", tmp_path / "out", "--host", "203.0.113.7"], "cannot listen there"),
     ):

@@ -98,8 +98,6 @@ def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool,
         fail(str(error), 2)
     referee, critic = load_referee(model, steps)
     partner = Partner.load(model, referee.filters)
-    if model is not None and partner.agent is None:
-        fail(partner.message, 2)
     for message in (partner.message, "" if referee.judges else "there is no critic: edits earn no rewards"):
         if message:
             complain(message)
