@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from exposure_gym.agents.exposure import ExposureAgent
     from exposure_gym.agents.extractor import PhotoExtractor
     from exposure_gym.agents.hybrid_ppo import HybridPPO
+    from exposure_gym.agents.pdqn import PDQN
 
-__all__ = ["ExposureAgent", "HybridPPO", "PhotoExtractor"]
+__all__ = ["PDQN", "ExposureAgent", "HybridPPO", "PhotoExtractor"]
 
-_HOMES = {"ExposureAgent": "exposure", "HybridPPO": "hybrid_ppo", "PhotoExtractor": "extractor"}
+_HOMES = {"ExposureAgent": "exposure", "HybridPPO": "hybrid_ppo", "PDQN": "pdqn", "PhotoExtractor": "extractor"}
 
 
 def __getattr__(name: str) -> Any:
