@@ -57,12 +57,17 @@ def free_port() -> int:
 
 
 class Editor:
-    """``exposure-gym play`` in a process of its own, which can be killed and started again on the same port."""
+    """``exposure-gym play`` in a process of its own, which can be killed and started again on the same port.
 
-    def __init__(self, output: Path, *arguments: str | Path) -> None:
+    :param weights: where it finds the shipped agent; None where that is.
+    """
+
+    def __init__(self, output: Path, *arguments: str | Path, weights: Path | None = None) -> None:
         self.output, self.port = output, free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
-        self.command = [sys.executable, "-m", "exposure_gym", "play", *map(str, arguments)]
+        moved = "" if weights is None else f"from pathlib import Path; rewards.WEIGHTS = Path({str(weights)!r}); "
+        program = f"from exposure_gym import cli, rewards; {moved}cli.main()"
+        self.command = [sys.executable, "-c", program, "play", *map(str, arguments)]
         self.command += ["-o", str(output), "--port", str(self.port), "--no-browser"]
         self.process: subprocess.Popen[str] | None = None
 
