@@ -11,7 +11,6 @@ from rich.table import Table
 from exposure_gym.rating_statistics import (
     RESAMPLES,
     Estimates,
-    Floats,
     bradley_terry_scale,
     mean_ratings,
     win_rates,
@@ -30,7 +29,7 @@ CAUTION = (
 def rating_report(judged: Judgements, *, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Any]:
     """Means, win rates and Bradley-Terry scale of a study, each as ``{"value", "interval"}``; values of JSON.
 
-    An end of an interval, or a value, that is not finite is ``None``; ``"always"`` then says ``"wins"`` or ``"loses"``.
+    What is not finite is the text ``"Infinity"`` or ``"-Infinity"``, and what was never judged ``None``.
 
     :param judged: at least one judgement.
     """
@@ -53,25 +52,20 @@ def rating_report(judged: Judgements, *, resamples: int = RESAMPLES, seed: int =
         name: {other: _row(rates, i, j) for j, other in enumerate(judged.sets) if i != j}
         for i, name in enumerate(judged.sets)
     }
-    report["bradley_terry"] = {
-        name: _row(scale, i) | _always(float(scale.value[i])) for i, name in enumerate(judged.sets)
-    }
+    report["bradley_terry"] = {name: _row(scale, i) for i, name in enumerate(judged.sets)}
     report["paper"] = {"mean_stars": PAPER, "caution": CAUTION}
     return report
 
 
 def _row(estimates: Estimates, *at: int) -> dict[str, Any]:
-    value, low, high = (_finite(array, at) for array in (estimates.value, estimates.low, estimates.high))
+    value, low, high = (_json(float(array[at])) for array in (estimates.value, estimates.low, estimates.high))
     return {"value": value, "interval": [low, high]}
 
 
-def _finite(array: Floats, at: tuple[int, ...]) -> float | None:
-    value = float(array[at])
-    return value if math.isfinite(value) else None
-
-
-def _always(value: float) -> dict[str, str]:
-    return {"always": "wins" if value > 0 else "loses"} if math.isinf(value) else {}
+def _json(value: float) -> float | str | None:
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 # -- for a person ------------------------------------------------------------------------------------------------------
@@ -106,13 +100,15 @@ def tables(report: dict[str, Any]) -> Iterator[Table | str]:
     table.add_column("strength", justify="right")
     table.add_column(f"preferred to {sets[0]}", justify="right")
     for name, row in report["bradley_terry"].items():
-        value = {"wins": math.inf, "loses": -math.inf}.get(row.get("always", ""), row["value"])
-        chance = "" if value is None or name == sets[0] else f"{1.0 / (1.0 + math.exp(-value)):.0%}"
-        table.add_row(name, "0" if name == sets[0] else _cell(row, "{:+.2f}"), chance)
+        if name == sets[0]:
+            table.add_row(name, "0", "")
+            continue
+        chance = "-" if row["value"] is None else f"{1.0 / (1.0 + math.exp(-float(row['value']))):.0%}"
+        table.add_row(name, _cell(row, "{:+.2f}"), chance)
     yield table
-    if any("always" in row for row in report["bradley_terry"].values()):
+    if any(isinstance(row["value"], str) for row in report["bradley_terry"].values()):
         yield (
-            "A set that always wins, or always loses, against the others has no finite strength; the others are fitted "
+            "A set that won, or lost, all its comparisons with the others has no finite strength; the others are fitted "
             "without it."
         )
     if 1 in (report["raters"], report["photos"]):
@@ -121,11 +117,13 @@ def tables(report: dict[str, Any]) -> Iterator[Table | str]:
 
 
 def _cell(row: dict[str, Any], form: str) -> str:
-    if row["value"] is None and "always" not in row:
-        return "-"  # never compared
-    value = f"always {row['always']}" if row["value"] is None else form.format(row["value"])
-    low, high = (sign if end is None else form.format(end) for end, sign in zip(row["interval"], "−+", strict=True))
-    return f"{value} [{low}, {high}]".replace("−,", "−∞,").replace("+]", "+∞]")
+    if row["value"] is None:
+        return "-"
+    value, low, high = (
+        {"Infinity": "∞", "-Infinity": "−∞"}[end] if isinstance(end, str) else form.format(end)
+        for end in (row["value"], *row["interval"])
+    )
+    return f"{value} [{low}, {high}]"
 
 
 def _count(number: int, thing: str) -> str:

@@ -147,7 +147,7 @@ async function judge(slot, stars) {
 }
 
 // Gives a picture stars.
-const rate = (slot, stars) => act(() => judge(slot, stars));
+const rate = (slot, stars) => act(() => judge((current = slot), stars));
 
 // The same by key: for the picture that is current when those before have been stored, and then comes the next one.
 function rateCurrent(stars) {
@@ -172,7 +172,7 @@ function choose(slot) {
 // -- the page ---------------------------------------------------------------------------------------------------------
 
 const pairs = () => study.method === "pairs";
-const name = (slot) => (pairs() ? ["Left", "Right"][slot] : String.fromCharCode(65 + slot));
+const name = (slot) => String.fromCharCode(65 + slot);
 
 function show(part) {
   for (const id of ["join", "trial", "thanks"]) $(id).hidden = id !== part;
@@ -207,7 +207,7 @@ function draw() {
     const image = element("img", { src: shot, alt: `Picture ${name(slot)}`, draggable: false });
     const enlarge = element("button", { type: "button", className: "picture", onclick: () => enlarged(slot) }, image);
     enlarge.setAttribute("aria-label", `Picture ${name(slot)}: enlarge`);
-    enlarge.onfocus = () => setCurrent(slot);
+    enlarge.onfocus = () => (current = slot);
     const group = element("div", { className: "judge" }, ...(pairs() ? [preference(slot)] : stars(slot)));
     group.setAttribute("role", "group");
     group.setAttribute("aria-label", `Picture ${name(slot)}`);
@@ -217,8 +217,9 @@ function draw() {
   arrange();
   shotsDecoded().then(arrange);
   mark();
-  const first = pairs() ? -1 : trial.stars.indexOf(null);
-  go(Math.max(first, 0));
+  $("next").classList.toggle("strong", !pairs());
+  if (pairs()) $("question").focus();
+  else go(Math.max(trial.stars.indexOf(null), 0));
   drawn = performance.now();
 }
 
@@ -259,13 +260,8 @@ function mark() {
   if ($("large").open) label();
 }
 
-function setCurrent(slot) {
-  current = slot;
-  [...$("pictures").children].forEach((figure, i) => figure.classList.toggle("current", i === slot));
-}
-
 function go(slot) {
-  setCurrent((slot + trial.count) % trial.count);
+  current = (slot + trial.count) % trial.count;
   if ($("large").open) enlarged(current);
   else $("pictures").children[current].querySelector(".picture").focus({ preventScroll: !narrow.matches });
 }
@@ -303,7 +299,7 @@ addEventListener("resize", arrange);
 // -- one picture, large: the arrows change it in place ----------------------------------------------------------------
 
 function enlarged(slot) {
-  setCurrent(slot);
+  current = slot;
   $("large-picture").replaceChildren(element("img", { src: shots[slot], alt: `Picture ${name(slot)}` }));
   if (!$("large").open) $("large").showModal();
   label();
@@ -317,7 +313,9 @@ function label() {
 $("large-previous").onclick = () => go(current - 1);
 $("large-next").onclick = () => go(current + 1);
 $("large-close").onclick = $("large-picture").onclick = () => $("large").close();
-$("large").onclose = () => { if (!$("trial").hidden) go(current); };
+$("large").onclose = () => {
+  if (!$("trial").hidden) go(current);
+};
 
 // -- keys -------------------------------------------------------------------------------------------------------------
 
