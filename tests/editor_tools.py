@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from cli_tools import photograph
@@ -122,3 +127,37 @@ def play_a_game(page: Page, number: int = 1) -> Any:
     page.did(f"/api/photos/{number}/undo")
     page.did(f"/api/photos/{number}/redo")
     return page.did(f"/api/photos/{number}/done", {"format": "jpg"})
+
+
+@contextmanager
+def editor(photos: Path, output: Path) -> Iterator[tuple[subprocess.Popen[str], Any]]:
+    """``exposure-gym play`` as a process, and a client of it."""
+    command = [
+        sys.executable,
+        "-m",
+        "exposure_gym",
+        "play",
+        str(photos),
+        "-o",
+        str(output),
+        "--no-browser",
+        "--port",
+        "0",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found, process.stderr.read()
+        with httpx.Client(base_url=found[0], timeout=60, trust_env=False) as client:
+            token = re.search(r'name="exposure-token" content="([^"]+)"', client.get("/").text)
+            assert token
+            client.headers["X-Exposure-Token"] = token[1]
+            yield process, client
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()

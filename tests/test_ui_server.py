@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from editor_tools import (
     WARMER,
     Page,
     close_stores,
+    editor,
     open_studio,
     partner,
     play_a_game,
@@ -163,8 +167,6 @@ def test_the_games_rules(page: Page) -> None:
 )
 def test_what_is_no_edit_changes_nothing(page: Page, edit: Any, said: str) -> None:
     before = page.edit(0, GAMMA) if page.photo() else None
-    import json
-
     answer = page.post("/api/photos/1/edits", content=json.dumps({"step": 1, "edit": edit}))
     assert answer.status_code == 400
     assert said in answer.json()["error"]
@@ -629,6 +631,49 @@ def test_bodies_that_are_nothing(page: Page, body: bytes) -> None:
     answer = page.post("/api/photos/1/edits", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"].isprintable()
+
+
+def test_raw_requests_to_the_real_server(tmp_path: Path) -> None:
+    """What a browser would never send."""
+    some_photos(tmp_path / "in", 1)
+    with editor(tmp_path / "in", tmp_path / "out") as (_, client):
+        port = client.base_url.port
+        own = f"Host: 127.0.0.1:{port}"
+        token = f"X-Exposure-Token: {client.headers['X-Exposure-Token']}"
+
+        def status(*lines: str, body: bytes = b"") -> int:
+            """Of the answer, with the connection closed by the server or by us."""
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
+                line.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+                answer = line.makefile("rb").readline()
+            return int(answer.split()[1]) if answer else 0
+
+        assert status("GET / HTTP/1.1", own) == 200
+        assert status("GET / HTTP/1.0") == 403
+        assert status("GET / HTTP/1.1", own, "Host: evil.example") in (400, 403)
+        assert status("GET http://evil.example/ HTTP/1.1", "Host: evil.example") == 403
+        assert status("GET /api/session HTTP/1.1", own) == 403
+        assert status("GET /api/session HTTP/1.1", own, token) == 200
+        assert status("GET //api/session HTTP/1.1", own) == 404
+        assert status("GET /static/../../../../etc/passwd HTTP/1.1", own) == 404
+        assert status("GET /static/%00 HTTP/1.1", own) == 404
+        assert status("POST /api/upload?name=a.png HTTP/1.1", own, token, f"Content-Length: {10**12}") == 413
+        assert status("POST /api/session HTTP/1.1", own, token, "Content-Length: -1") == 400
+        chunked = ("POST /api/session HTTP/1.1", own, token, "Transfer-Encoding: chunked")
+        assert status(*chunked, body=b"20000\r\n" + b" " * 0x20000 + b"\r\n") == 413
+        assert status(*chunked, body=b"zz\r\n") == 400
+        upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA")
+        assert status("GET /api/session HTTP/1.1", own, *upgrade) == 403
+        upload = ("POST /api/upload?name=a.png HTTP/1.1", own, token, "Content-Length: 9", "", "ab")
+        with socket.create_connection(("127.0.0.1", port)) as line:  # and gone in the middle
+            line.sendall("\r\n".join(upload).encode())
+        for _ in range(100):
+            assert client.get("/api/session").status_code == 200
+            if not list((tmp_path / "out").glob("photos/*")):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("half an upload was left")
 
 
 # -- its parts ---------------------------------------------------------------------------------------------------------

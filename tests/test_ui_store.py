@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +20,7 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 
 import httpx
 from cli_tools import photograph, run
-from editor_tools import CONTRAST, EXPOSURE, GAMMA, Page, close_stores, open_studio, play_a_game, some_photos
+from editor_tools import CONTRAST, EXPOSURE, GAMMA, Page, close_stores, editor, open_studio, play_a_game, some_photos
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -254,40 +251,6 @@ def test_nobodys_work_is_replaced(tmp_path: Path) -> None:
 
 
 # -- kill -9 -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def editor(photos: Path, output: Path) -> Iterator[tuple[subprocess.Popen[str], Any]]:
-    """``exposure-gym play`` as a process, and a client of it."""
-    command = [
-        sys.executable,
-        "-m",
-        "exposure_gym",
-        "play",
-        str(photos),
-        "-o",
-        str(output),
-        "--no-browser",
-        "--port",
-        "0",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    try:
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-        assert found, process.stderr.read()
-        with httpx.Client(base_url=found[0], timeout=60, trust_env=False) as client:
-            token = re.search(r'name="exposure-token" content="([^"]+)"', client.get("/").text)
-            assert token
-            client.headers["X-Exposure-Token"] = token[1]
-            yield process, client
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
 
 
 def test_killed_in_the_middle_it_goes_on(tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ def listen(host: str, port: int, else_any: bool) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for attempt in [port, 0] if else_any else [port]:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol named, asyncio sets TCP_NODELAY: else every small answer waits 40 ms for the client's word.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, attempt))
