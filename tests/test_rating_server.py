@@ -233,7 +233,7 @@ def test_a_session_with_stars_goes_forth_and_back(browser: Browser) -> None:
     trial = browser.ask(f"{at}0")
     assert trial.pop("stars") == [None] * 3
     places = {"place": 0, "next": 1, "previous": None}
-    assert trial == places | {"count": 3, "total": 3, "judged": 0, "preferred": None}
+    assert trial == places | {"count": 3, "total": 3, "judged": 0, "left_out": 0, "preferred": None}
     for slot in range(3):
         trial = browser.ask(f"{at}0/judgements", {"slot": slot, "stars": slot + 1})
     assert (trial["stars"], trial["judged"], trial["next"]) == ([1, 2, 3], 1, 1)
@@ -339,14 +339,14 @@ def test_a_photo_that_cannot_be_read_is_left_out_and_the_others_go_on(folders: d
     at, _ = browser.join()
     place = [trial.photo for trial, _ in browser.store.trials(1)].index("lake")
     told = browser.ask(f"{at}{place}", status=422)
-    assert told["error"] == "A photo cannot be shown and is left out."
+    assert (told["error"], told["left_out"]) == ("this photo cannot be shown and is left out", 1)
     assert told["next"] not in (None, place)
     browser.ask(f"{at}{place}/pictures/0", status=422)
     assert len(browser.complaints) == 1
     assert str(lake) in browser.complaints[0]
     for other in {0, 1, 2} - {place}:
         trial = browser.ask(f"{at}{other}")
-        assert trial["total"] == 2
+        assert (trial["total"], trial["left_out"]) == (2, 1)
         assert place not in (trial["next"], trial["previous"])
         for slot in range(3):
             trial = browser.ask(f"{at}{other}/judgements", {"slot": slot, "stars": 4})

@@ -108,8 +108,8 @@ def tables(report: dict[str, Any]) -> Iterator[Table | str]:
     yield table
     if any(isinstance(row["value"], str) for row in report["bradley_terry"].values()):
         yield (
-            "A set that won, or lost, all its comparisons with the others has no finite strength; the others are fitted "
-            "without it."
+            "A set that won, or lost, all its comparisons with the others has no finite strength; the others are "
+            "fitted without it."
         )
     if 1 in (report["raters"], report["photos"]):
         who = "raters" if report["raters"] == 1 else "photos"

@@ -7,13 +7,14 @@ dates and sizes stay on this side.
 |---|---|
 | ``GET /api/study`` | ``{method, rater}``: ``rater`` is the name to go on with, or null |
 | ``POST /api/raters {name}`` | ``{rater, next}``: the rater's number, and the place of the first trial left, or null |
-| ``GET /api/raters/R/trials/N`` | a trial; 422 ``{error, next}`` where a picture of it cannot be read |
+| ``GET /api/raters/R/trials/N`` | a trial; 422 ``{error, next, left_out}`` where a picture of it cannot be read |
 | ``GET /api/raters/R/trials/N/pictures/S`` | a JPEG file |
 | ``POST /api/raters/R/trials/N/judgements {slot, stars?}`` | the trial, when the judgement is stored |
 
-A trial is ``{place, count, total, judged, stars, preferred, next, previous}``: ``count`` results; ``stars`` of each or
-null; the slot that is ``preferred``, of pairs, or null; how many of the rater's ``total`` trials are ``judged``; the
-places of the ``next`` trial that is not and of the ``previous`` one, or null.
+A trial is ``{place, count, stars, preferred, judged, total, left_out, next, previous}``: ``count`` results; ``stars``
+of each or null; the slot that is ``preferred``, of pairs, or null; how many of the rater's ``total`` trials are
+``judged``, beside those ``left_out`` because they cannot be shown; the places of the ``next`` trial that is not judged
+and of the ``previous`` one, or null.
 """
 
 from __future__ import annotations
@@ -77,10 +78,11 @@ class RatingDesk:
         return {
             "place": place,
             "count": len(trial.shown),
-            "total": len(left),
-            "judged": sum(map(self._complete, left)),
             "stars": slots if stars else None,
             "preferred": slots.index(1) if not stars and judged else None,
+            "judged": sum(map(self._complete, left)),
+            "total": len(left),
+            "left_out": len(trials) - len(left),
             "next": self._next(trials, place),
             "previous": next(before, None),
         }
@@ -125,7 +127,8 @@ class RatingDesk:
             if photo not in self._failed:
                 self._failed.add(photo)
                 self._complain(f"{error}; this photo is left out")
-            raise Unshowable(self._next(trials, place)) from None
+            left_out = sum(trial.photo in self._failed for trial, _ in trials)
+            raise Unshowable(self._next(trials, place), left_out) from None
 
 
 class NoSuchTrial(LookupError):
@@ -135,12 +138,12 @@ class NoSuchTrial(LookupError):
 class Unshowable(Exception):
     """A picture of a trial cannot be read.
 
-    :param next: place of the trial to go on with.
+    :param next: place of the trial to go on with; :param left_out: how many cannot be shown.
     """
 
-    def __init__(self, next: int | None) -> None:
-        super().__init__("A photo cannot be shown and is left out.")
-        self.next = next
+    def __init__(self, next: int | None, left_out: int) -> None:
+        super().__init__("this photo cannot be shown and is left out")
+        self.next, self.left_out = next, left_out
 
 
 def _at(trials: list[Judged], place: int) -> Judged:
@@ -212,7 +215,7 @@ def make_rating_app(
 
     def failed(request: Request, error: Exception) -> Response:
         if isinstance(error, Unshowable):
-            return JSONResponse({"error": str(error), "next": error.next}, 422)
+            return JSONResponse({"error": str(error), "next": error.next, "left_out": error.left_out}, 422)
         if isinstance(error, NoSuchTrial):
             return JSONResponse({"error": "there is no such trial"}, 404)
         if isinstance(error, HTTPException):

@@ -8,6 +8,7 @@ const STARS = [1, 2, 3, 4, 5];
 let study; // {method, rater, photos}
 let rater; // number
 let trial; // what is on the page
+let leftOut = 0; // trials that cannot be shown
 let shots = []; // addresses of its pictures
 let current = 0; // the picture that keys speak of
 let drawn = 0; // when the page showed it, in milliseconds
@@ -54,6 +55,7 @@ function complain(error, again) {
 let queue = Promise.resolve(), busy = 0;
 function act(action) {
   busy++;
+  $("main").ariaBusy = true;
   queue = queue.then(async () => {
     try {
       await action();
@@ -61,6 +63,7 @@ function act(action) {
       complain(error, () => act(action));
     } finally {
       busy--;
+      $("main").ariaBusy = busy > 0;
     }
   });
   return queue;
@@ -107,11 +110,12 @@ async function open(place) {
       return;
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      complain(error);
+      leftOut = error.said.left_out;
       place = error.said.next;
     }
   }
-  progress(null);
+  if (!trial && leftOut) throw new Error("No photo can be shown. What is wrong is told where the server runs.");
+  progress();
   show("thanks");
   $("look-back").hidden = !trial;
   $("title").focus();
@@ -180,16 +184,13 @@ function show(part) {
   if (part === "join") $("name").focus();
 }
 
-function progress(now) {
-  if (!now) {
-    $("progress").textContent = "";
-    $("bar").hidden = true;
-    return;
-  }
-  $("progress").textContent = `${now.judged} of ${now.total} judged`;
+function progress() {
+  if (!trial) return;
+  const missing = leftOut ? `, ${leftOut} cannot be shown` : "";
+  $("progress").textContent = `${trial.judged} of ${trial.total} judged${missing}`;
   $("bar").hidden = false;
-  $("bar").max = now.total;
-  $("bar").value = now.judged;
+  $("bar").max = trial.total;
+  $("bar").value = trial.judged;
 }
 
 function element(kind, properties, ...children) {
@@ -256,7 +257,8 @@ function mark() {
   $("next").disabled = pairs() ? trial.next === trial.place : trial.stars.includes(null);
   $("next").textContent = !pairs() ? "Next photo" : trial.preferred === null ? "Skip for now" : "Next pair";
   $("back").disabled = trial.previous === null;
-  progress(trial);
+  leftOut = trial.left_out;
+  progress();
   if ($("large").open) label();
 }
 
