@@ -319,7 +319,7 @@ def test_view(browser: Browser, editor: Editor) -> None:
 def test_broken_photos(browser: Browser, editor: Editor) -> None:
     with Player(browser, f"{editor.url}?user=broken") as me:
         page = me.page
-        me.press("PageDown")
+        me.press("n")
         assert "broken.jpg" in me.text("#notice")
         me.check("broken-photo")
         page.click("#notice button")

@@ -220,9 +220,10 @@ const finish = () => canAsk() && command(async () => {
 }, "The agent is finishing your photo …");
 
 const ways = () => hasAgent() && state.photo && !state.photo.done && command(async () => {
-  const answer = await post(`/api/photos/${state.photo.id}/ways`, { step: canStep() ? steps().length : 0 });
+  const kept = canStep() ? steps().length : 0;
+  const answer = await post(`/api/photos/${state.photo.id}/ways`, { step: kept });
   say("");
-  const way = await chooseWay(answer.ways);
+  const way = await chooseWay(answer.ways, kept);
   if (way) setPhoto(await post(`/api/photos/${state.photo.id}/choose`, { edits: way.edits }));
 }, "The agent tries five ways …");
 
@@ -281,7 +282,7 @@ function render() {
   markUsed(usedFilters(), state.session.filters);
   viewer.setComparable(Boolean(suggestion) || steps().length > 0 || state.touched);
   drawSuggestion();
-  drawAgentButtons(canStep(), photo?.steps_left);
+  drawAgentButtons(canStep());
   drawStrip(select);
 }
 

@@ -21,8 +21,8 @@ const KEYS = [
   { keys: ["+", "="], shown: "+", what: "Closer (also the wheel; drag to move)", command: "closer" },
   { keys: ["-"], shown: "−", what: "Further", command: "further" },
   { keys: ["0"], shown: "0", what: "The whole photo", command: "fit" },
-  { keys: ["PageDown"], shown: "Page Down", what: "Next photo", command: "next" },
-  { keys: ["PageUp"], shown: "Page Up", what: "Previous photo", command: "previous" },
+  { keys: ["n", "PageDown"], shown: "N", what: "Next photo", command: "next" },
+  { keys: ["p", "PageUp"], shown: "P", what: "Previous photo", command: "previous" },
   { keys: ["?"], shown: "?", what: "This help", command: "help" },
 ];
 

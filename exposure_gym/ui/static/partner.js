@@ -2,7 +2,7 @@
 
 import { unpack } from "./api.js";
 import { element } from "./drawing.js";
-import { filterNamed, state } from "./state.js";
+import { state } from "./state.js";
 import { signed } from "./strip.js";
 
 const byId = (id) => document.getElementById(id);
@@ -27,8 +27,10 @@ export function drawSuggestion() {
 
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 
-/** Show five finished versions; resolves to the one that is chosen, or null. */
-export function chooseWay(ways) {
+/** Show five finished versions, which keep the first steps or none; resolves to the one that is chosen, or null. */
+export function chooseWay(ways, kept) {
+  byId("ways-words").textContent = kept ? "Choose one: it keeps your steps and goes on. Undo takes it back."
+    : "Choose one: its steps take the place of yours. Undo brings yours back.";
   const dialog = byId("ways-dialog");
   return new Promise((resolve) => {
     let chosen = null;
@@ -60,15 +62,12 @@ export function chooseWay(ways) {
 }
 
 /** Say which of the agent's buttons work now, and why the others do not. */
-export function drawAgentButtons(canStep, stepsLeft) {
+export function drawAgentButtons(canStep) {
   const { available, message } = state.session.agent;
   for (const id of ["ask", "finish", "ways"]) {
     const needsStep = id !== "ways";
     byId(id).disabled = !available || state.busy || state.gone || !state.photo || state.photo.done || (needsStep && !canStep);
   }
-  byId("finish").textContent = stepsLeft === 1 ? "Last step for me" : "Finish for me";
   byId("no-agent").hidden = available;
   byId("no-agent").textContent = available ? "" : message ?? "No agent is here to ask.";
 }
-
-export const suggestedLabel = () => filterNamed(state.suggestion.suggestion.filter)?.label;
