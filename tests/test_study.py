@@ -162,6 +162,15 @@ def test_photos_that_are_missing_or_changed_are_named(played: Path, tmp_path: Pa
     assert sum("photo2.png: has changed since" in line for line in errors) == 2
 
 
+def test_photos_that_moved_are_found_by_name(played: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert run("study", "replay", played).exit_code == 1
+    result = run("study", "replay", played, "--photos", tmp_path / "moved")
+    assert result.exit_code == 0, result.stderr
+    shutil.copytree(tmp_path / "moved", played / "photos")  # where photographs of the editor's own lie
+    assert run("study", "replay", played).exit_code == 0
+
+
 def test_another_critic_is_named(played: Path) -> None:
     tamper(played, "UPDATE sessions SET critic = 'abc' WHERE user = 'ann'")
     result = run("study", "replay", played)

@@ -189,6 +189,29 @@ def test_a_session_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert third.photo(1)["saved"] == ["photo1.png", "photo1.recipe.json", "photo1.steps.png"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_done_a_restart_shows_the_same(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    photos = some_photos(tmp_path / "in", 1)
+    page = Page(open_studio(tmp_path / "out", photos))
+    photo = page.photo()
+    for _ in range(30):
+        names = ["edits", "edits", "edits", "edits/remove", "undo", "undo", "redo", "ask", "finish", "ways", "choose"]
+        name = names[rng.integers(len(names))]
+        step = int(rng.integers(len(photo["steps"]) + 1))
+        edit = [EXPOSURE, GAMMA, CONTRAST, {"filter": "exposure", "parameters": [rng.uniform(-2, 2)]}][rng.integers(4)]
+        kept = [each["edit"] for each in photo["steps"][:step]]
+        answer = page.post(f"/api/photos/1/{name}", json={"step": step, "edit": edit, "edits": kept})
+        assert answer.status_code in (200, 400, 409), answer.text
+        photo = page.photo()
+        assert len(photo["steps"]) + photo["steps_left"] == 5
+        if rng.random() < 0.2:
+            page = Page(open_studio(tmp_path / "out", photos), session=page.session["session"])
+            assert page.photo() == photo
+    result = run("study", "replay", tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+
+
 def test_other_rules_or_photos_are_other_sessions(tmp_path: Path) -> None:
     photos = some_photos(tmp_path / "in")
     ids = {

@@ -67,6 +67,12 @@ def replay(
             metavar="PATH", help="Model whose critic judged, if play had --model.", show_default="the shipped one"
         ),
     ] = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="Where to look for photos that are no longer where they were.", show_default=False
+        ),
+    ] = None,
     tolerance: Annotated[
         float | None,
         typer.Option(min=0.0, metavar="X", help="By which a reward may differ.", show_default="0.001"),
@@ -75,8 +81,8 @@ def replay(
     """Play all games again in the Gymnasium environment, and check that rewards agree.
 
     For every action the environment is reset on the photo and steps through the edits that stood then. The photos are
-    looked for where they were. What differs, and what cannot be played again, is named, a line each; the exit status
-    is then 1.
+    looked for where they were, then by their names. What differs, and what cannot be played again, is named, a line
+    each; the exit status is then 1.
     """
     import torch
 
@@ -85,7 +91,8 @@ def replay(
     torch.set_num_threads(1)
     with _open(sessions) as store:
         try:
-            count, problems = study.replay(store, _Referees(model), study.TOLERANCE if tolerance is None else tolerance)
+            accepted = study.TOLERANCE if tolerance is None else tolerance
+            count, problems = study.replay(store, _Referees(model), accepted, photos or ())
         except ValueError as error:
             fail(str(error))
     for problem in problems:

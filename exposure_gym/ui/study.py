@@ -17,6 +17,7 @@ from exposure_gym.ui.pictures import Proof
 from exposure_gym.ui.referee import Referee
 from exposure_gym.ui.store import ActionRow, PhotoRow, SessionRow, Store
 from exposure_gym.ui.table import file_hash
+from exposure_gym.ui.uploads import FOLDER
 
 ACTIONS, STEPS = "actions.jsonl", "steps.jsonl"
 """Files of an export: a line an action, and a line a step of the games as they stand."""
@@ -186,10 +187,13 @@ Referees = Callable[[SessionRow], Referee | str]
 """The referee for a session, or in one line why there is none."""
 
 
-def replay(store: Store, referees: Referees, tolerance: float = TOLERANCE) -> tuple[int, list[str]]:
+def replay(
+    store: Store, referees: Referees, tolerance: float = TOLERANCE, folders: Sequence[Path] = ()
+) -> tuple[int, list[str]]:
     """Play everything again: reset the environment on the photograph, and step through the edits of every action.
 
     :param tolerance: by which rewards and scores may differ.
+    :param folders: where photographs are looked for by name, if they are not where they were.
     :return: how many trajectories were played, and in one line each what does not agree or cannot be played.
     """
     count, problems = 0, []
@@ -200,7 +204,7 @@ def replay(store: Store, referees: Referees, tolerance: float = TOLERANCE) -> tu
             problems.append(f"{name}: {referee}")
             continue
         try:
-            proof = _read(game)
+            proof = _read(game, [store.path.parent / FOLDER, *folders])
         except ValueError as error:
             problems.append(str(error))
             continue
@@ -215,17 +219,19 @@ def replay(store: Store, referees: Referees, tolerance: float = TOLERANCE) -> tu
     return count, problems
 
 
-def _read(game: Game) -> Proof:
+def _read(game: Game, folders: Sequence[Path]) -> Proof:
     """The photograph as it was played on.
 
     :raises ValueError: it is missing, cannot be read, or is another one now; one line.
     """
     path, first = Path(game.photo.path), game.rows[0]
-    if not path.is_file():
-        raise PhotoError(path, "is missing, so this game cannot be played again", "put it back")
-    if file_hash(path) != first.sha256:
-        raise PhotoError(path, "has changed since it was played on", "put back the one that was")
-    return Proof.of_file(path, first.reading, game.session.space)
+    there = [place for place in (path, *(folder / path.name for folder in folders)) if place.is_file()]
+    for place in there:
+        if file_hash(place) == first.sha256:
+            return Proof.of_file(place, first.reading, game.session.space)
+    if there:
+        raise PhotoError(there[0], "has changed since it was played on", "put back the one that was")
+    raise PhotoError(path, "is missing, so this game cannot be played again", "put it back or name its folder")
 
 
 def _difference(row: ActionRow, referee: Referee, proof: Proof, tolerance: float) -> str:
