@@ -77,8 +77,7 @@ def open_studio(
         output,
         judge,
         partner() if agent is None else agent,
-        critic=critic,
-        **options,
+        **{"critic": critic, **options},
     )
 
 

@@ -37,7 +37,7 @@ from editor_tools import (
 from PIL import Image
 
 from exposure_gym.filters import default_filters
-from exposure_gym.photo import read_display
+from exposure_gym.photo import Reading, Space, read_display
 from exposure_gym.recipe import Edit, Recipe
 from exposure_gym.ui.controls import edit_from_page, edit_to_page, figure, panel
 from exposure_gym.ui.guard import HEADERS, TOKEN_HEADER, Hosts
@@ -730,6 +730,31 @@ def test_a_proof_is_the_recipe_applied() -> None:
     proof = Proof(pixels)
     for keep in (0, 3, 2, 3, 1, 4, 0):
         assert np.abs(proof.edited(edits, keep) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(("reading", "space"), [("display", "srgb"), ("linear", "prophoto"), ("raw-like", "prophoto")])
+def test_photos_are_read_as_the_agent_learned_it(
+    tmp_path: Path, photos: list[Path], reading: Reading, space: Space
+) -> None:
+    agent = Partner(None, "none")
+    agent.reading, agent.space = reading, space
+    page = Page(open_studio(tmp_path / "out", photos, agent=agent))
+    assert page.photo()["display"] == (reading == "display")
+    original = read_display(photos[0]).pixels
+    if reading == "display":  # as it came, with no edit and with none that does anything
+        assert np.abs(pixels_of(page.get("/api/photos/1/picture?step=0").content) - original).mean() < 0.01
+    page.edit(0, {"filter": "contrast", "parameters": [0.0]})
+    page.edit(1, GAMMA)
+    shown = pixels_of(page.get("/api/photos/1/picture?step=2").content)
+    page.did("/api/photos/1/done", {"format": "png"})
+    assert np.abs(read_display(tmp_path / "out" / "photo1.png").pixels - shown).mean() < 0.01
+    recipe = Recipe.load(tmp_path / "out" / "photo1.recipe.json")
+    assert recipe.working_space == space
+    assert recipe.input_domain == ("display" if reading == "display" else "linear")
+    assert run("study", "replay", tmp_path / "out").exit_code == 0
+    exported = tmp_path / "export"
+    assert run("study", "export", tmp_path / "out", "-o", exported).exit_code == 0
+    assert Recipe.load(exported / "anonymous" / "photo1.recipe.json").edits == recipe.edits
 
 
 def test_agents_with_other_rules_are_no_partners() -> None:

@@ -216,10 +216,10 @@ def test_other_rules_or_photos_are_other_sessions(tmp_path: Path) -> None:
     photos = some_photos(tmp_path / "in")
     ids = {
         Page(open_studio(tmp_path / "out", photos, **options), session=None).session["session"]
-        for options in ({}, {"max_steps": 3}, {"blind": True}, {"user": "ann"})
+        for options in ({}, {"max_steps": 3}, {"blind": True}, {"user": "ann"}, {"critic": "another"})
     }
     other = Page(open_studio(tmp_path / "out", photos[:1]))
-    assert len(ids | {other.session["session"]}) == 5
+    assert len(ids | {other.session["session"]}) == 6
     named = Page(open_studio(tmp_path / "out", photos), session=other.session["session"])
     assert named.session["session"] != other.session["session"]
     assert len(named.session["photos"]) == 2

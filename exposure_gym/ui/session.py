@@ -157,9 +157,10 @@ class Studio:
             return self.session(self._unnamed)
 
     def _fits(self, row: SessionRow) -> bool:
-        """Whether a session is on these photographs and by these rules."""
-        ours = (self.key, self.referee.max_steps, self.blind, self.partner.reading, self.partner.space)
-        return ours == (row.photos, row.max_steps, row.blind, row.reading, row.space)
+        """Whether a session is on these photographs, by these rules and before this critic."""
+        reading = self.partner.reading, self.partner.space
+        ours = (self.key, self.referee.max_steps, self.blind, self.critic, *reading)
+        return ours == (row.photos, row.max_steps, row.blind, row.critic, row.reading, row.space)
 
     @staticmethod
     def _in_use(session: Session) -> bool:
