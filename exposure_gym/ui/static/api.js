@@ -12,7 +12,7 @@ let gone = null; // while the server is gone: the promise of its return
 export const connection = new EventTarget(); // events "gone" and "back"
 
 /** An answer that is not a success. `status` as in HTTP; the message is one line for a person. */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

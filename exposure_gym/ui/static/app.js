@@ -13,6 +13,7 @@ import { canStep, changing, filterNamed, hasAgent, state, steps, usedFilters } f
 import { drawStrip, signed } from "./strip.js";
 import { acceptFiles } from "./upload.js";
 import * as viewer from "./viewer.js";
+import { idleHint, stepText, todoText } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -22,9 +23,14 @@ async function openSession() {
   const session = await enter();
   setSession(session);
   makeTabs(session.filters, chooseFilter);
-  if (session.format) byId("format").value = session.format;
-  const first = session.current ?? photosLeft()[0]?.id ?? session.photos[0]?.id;
-  if (first === undefined || first === null) notice("No photo yet", "Add one with the button above, or drop it here.");
+  await openFirst();
+}
+
+/** The photo to go on with. */
+async function openFirst() {
+  const { current, photos } = state.session;
+  const first = current ?? photosLeft()[0]?.id ?? photos[0]?.id;
+  if (first === undefined) notice("No photo yet", "Add one with the button above, or drop it here.");
   else await openPhoto(first);
 }
 
@@ -97,10 +103,17 @@ async function command(work, waiting = "") {
     if (waiting && byId("message").textContent === waiting) say("");
   } catch (error) {
     if (!(error instanceof Gone)) say(error.message);
+    if (error.status === 409) await catchUp();
   } finally {
     state.busy = false;
     render();
   }
+}
+
+/** The photo is not as this page has it: it was edited in another window. */
+async function catchUp() {
+  const now = await get(`/api/photos/${state.photo.id}`).catch(() => null);
+  if (now) setPhoto(now);
 }
 
 function chooseFilter(name) {
@@ -161,13 +174,21 @@ function apply() {
   return mode.work ? mode.work() : say(mode.why);
 }
 
-/** What the large button does now: [label, what it does or why it does nothing]. */
+/** What the large button does now: its label, and its work or why it has none. */
 function primary() {
-  if (!state.photo) return { label: "Next photo", work: photosLeft().length ? nextPhoto : null, why: "No photo is left." };
-  if (state.photo.done) return photosLeft().length ? { label: "Next photo", work: nextPhoto } : { label: "See all photos", work: sayGoodbye };
+  const next = steps().length + 1;
+  const waiting = photosLeft().length > 0;
+  if (!state.photo) return { label: "Next photo", work: waiting ? nextPhoto : null, why: "No photo is left." };
+  if (state.photo.done && waiting) return { label: "Next photo", work: nextPhoto };
+  if (state.photo.done) return { label: "See all photos", work: sayGoodbye };
   if (state.suggestion) return { label: "Accept", work: accept };
-  if (state.looking !== null) return { label: canStep() ? `Go on with step ${steps().length + 1}` : "Back to the photo", work: () => select(steps().length + 1) };
-  if (changing()) return { label: `Change step ${state.at + 1}`, work: state.touched || isOther() ? applyDraft : null, why: "Move a slider to change it" };
+  if (state.looking !== null) {
+    return { label: canStep() ? `Go on with step ${next}` : "Back to the photo", work: () => select(next) };
+  }
+  if (changing()) {
+    const work = state.touched || isOther() ? applyDraft : null;
+    return { label: `Change step ${state.at + 1}`, work, why: "Move a slider to change it" };
+  }
   if (!state.draft) return { label: "Done: save the photo", work: done };
   const still = isNeutral(filterNamed(state.draft.filter), state.draft.parameters);
   return { label: "Apply", work: still ? null : applyDraft, why: "Move a slider, then Apply" };
@@ -181,15 +202,17 @@ const accept = () => command(() => commit(steps().length, state.suggestion.sugge
 async function commit(step, edit) {
   setPhoto(await post(`/api/photos/${state.photo.id}/edits`, { step, edit }));
   const { reward } = steps()[step];
-  say(`Step ${step + 1} ${step < steps().length - 1 ? "changed" : "made"}${reward === null ? "" : `: reward ${signed(reward)}`}.`);
+  const earned = reward === null ? "" : `: reward ${signed(reward)}`;
+  say(`Step ${step + 1} ${step < steps().length - 1 ? "changed" : "made"}${earned}.`);
 }
 
 const remove = () => changing() && command(async () => {
   setPhoto(await post(`/api/photos/${state.photo.id}/edits/remove`, { step: state.at }));
 });
 
-const undo = () => state.photo?.can_undo && command(async () => setPhoto(await post(`/api/photos/${state.photo.id}/undo`)));
-const redo = () => state.photo?.can_redo && command(async () => setPhoto(await post(`/api/photos/${state.photo.id}/redo`)));
+const turnBack = (way) => command(async () => setPhoto(await post(`/api/photos/${state.photo.id}/${way}`)));
+const undo = () => state.photo?.can_undo && turnBack("undo");
+const redo = () => state.photo?.can_redo && turnBack("redo");
 
 function cancel() {
   if (state.busy || !state.photo) return;
@@ -223,7 +246,7 @@ const ways = () => hasAgent() && state.photo && !state.photo.done && command(asy
   const kept = canStep() ? steps().length : 0;
   const answer = await post(`/api/photos/${state.photo.id}/ways`, { step: kept });
   say("");
-  const way = await chooseWay(answer.ways, kept);
+  const way = await chooseWay(answer.ways, kept, steps().length);
   if (way) setPhoto(await post(`/api/photos/${state.photo.id}/choose`, { edits: way.edits }));
 }, "The agent tries five ways …");
 
@@ -274,7 +297,7 @@ function render() {
   byId("done").disabled = !photo || photo.done || busy || gone;
   byId("done").classList.toggle("ready", steps().length > 0);
   byId("count").textContent = stepText();
-  byId("todo").textContent = draft && main.why && !main.work ? main.why : "";
+  byId("todo").textContent = todoText(main);
   document.body.classList.toggle("busy", busy);
   const filter = draft && state.looking === null ? filterNamed(draft.filter) : null;
   showFilter(filter, draft?.parameters);
@@ -284,22 +307,6 @@ function render() {
   drawSuggestion();
   drawAgentButtons(canStep());
   drawStrip(select);
-}
-
-function stepText() {
-  if (!state.photo) return "";
-  const most = state.session.max_steps;
-  if (state.photo.done) return "Saved";
-  if (changing()) return `Changing step ${state.at + 1} of ${most}`;
-  if (state.looking === 0) return "The beginning";
-  return canStep() ? `Step ${steps().length + 1} of ${most}` : `All ${most} steps made`;
-}
-
-function idleHint() {
-  if (!state.photo) return "";
-  if (state.photo.done) return "This photo is finished and saved.";
-  if (state.looking !== null) return "The photo before any step.";
-  return "No steps are left. Click a step below the photo to change it, or save the photo.";
 }
 
 // -- begin ----------------------------------------------------------------------------------------------------------------
@@ -331,7 +338,9 @@ byId("next-photo").addEventListener("click", commands.next);
 byId("help-open").addEventListener("click", commands.help);
 byId("photos").addEventListener("change", (event) => goTo(Number(event.target.value)));
 byId("through").addEventListener("change", () => showPicture());
-for (const close of document.querySelectorAll("dialog .close")) close.addEventListener("click", () => close.closest("dialog").close());
+for (const button of document.querySelectorAll("dialog .close")) {
+  button.addEventListener("click", () => button.closest("dialog").close());
+}
 
 acceptFiles((files) => command(async () => {
   const known = new Set(state.session.photos.map((photo) => photo.id));
@@ -366,7 +375,10 @@ async function comeBack() {
   const { photo, at, draft, touched } = state;
   const session = await enter();
   setSession(photo ? { ...session, current: photo.id } : session);
-  if (!photo) return;
+  if (!photo) {
+    await openFirst();
+    return;
+  }
   const now = await get(`/api/photos/${photo.id}`);
   const edits = ({ steps }) => JSON.stringify(steps.map((step) => step.edit));
   setPhoto(now);

@@ -14,7 +14,9 @@ export function control(parameter) {
   const logarithmic = parameter.scale === "log";
   // A gamma below 1 brightens: its slider runs the other way, so that right is brighter as everywhere else.
   const [left, right] = format === "power" ? [high, low] : [low, high];
-  const toValue = logarithmic ? (position) => left * (right / left) ** position : (position) => left + position * (right - left);
+  const toValue = logarithmic
+    ? (position) => left * (right / left) ** position
+    : (position) => left + position * (right - left);
   const toPosition = logarithmic
     ? (value) => clamp(Math.log(value / left) / Math.log(right / left), 0, 1)
     : (value) => clamp((value - left) / (right - left), 0, 1);
@@ -56,7 +58,8 @@ export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
 /** Whether parameters change nothing. The slopes of a curve count relative to each other. */
 export function isNeutral(filter, parameters) {
-  if (filter.kind === "sliders") return parameters.every((value, i) => Math.abs(value - filter.parameters[i].neutral) < 1e-4);
+  const near = (value, i) => Math.abs(value - filter.parameters[i].neutral) < 1e-4;
+  if (filter.kind === "sliders") return parameters.every(near);
   return curvesOf(parameters).every((slopes) => slopes.every((slope) => Math.abs(slope - slopes[0]) < 1e-6));
 }
 

@@ -10,7 +10,7 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /** An SVG element. */
-export function shape(tag, attributes = {}, ...children) {
+function shape(tag, attributes = {}, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }
 
@@ -61,7 +61,7 @@ const COLOURS = { rgb: "#e8e8e8", r: "#f08080", g: "#7fcf7f", b: "#8fa8ff" };
 
 /** A curve plot, 0 to 1 both ways; `lines` are points by channel, `active` the one that is drawn boldly. */
 export function plot(lines, active, label) {
-  const drawing = shape("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", class: "plot", role: "img", "aria-label": label });
+  const drawing = picture("plot", "0 0 100 100", label);
   for (let i = 1; i < 8; i++) {
     const at = 12.5 * i;
     const kind = i % 2 ? "grid" : "grid strong";
@@ -89,6 +89,11 @@ export function swatches({ before, after }) {
   const row = (colours, y) =>
     colours.map((colour, i) => shape("rect", { x: i, y, width: 1.01, height: 1.02, fill: colour }));
   const label = "Some colours before, above, and after, below";
-  const box = { viewBox: `0 0 ${before.length} 2`, preserveAspectRatio: "none", class: "swatches", role: "img", "aria-label": label };
-  return shape("svg", box, ...row(before, 0), ...row(after, 1));
+  const drawing = picture("swatches", `0 0 ${before.length} 2`, label);
+  drawing.append(...row(before, 0), ...row(after, 1));
+  return drawing;
 }
+
+/** An SVG that fills its place, whatever its shape. */
+const picture = (kind, viewBox, label) =>
+  shape("svg", { viewBox, preserveAspectRatio: "none", class: kind, role: "img", "aria-label": label });

@@ -52,7 +52,7 @@ function spelled(event) {
 
 /** Whether the key belongs to what has the focus: text, a list, a button that is pressed with Enter. */
 function isTyping(target, event) {
-  if (target.matches("select")) return !["Enter", "Escape", "?"].includes(event.key);
+  if (target.matches("select")) return !["Escape", "?"].includes(event.key);
   if (target.matches('input[type="text"]')) return !["Enter", "Escape"].includes(event.key);
   return event.key === "Enter" && target.matches('button, a, summary, input[type="checkbox"]');
 }

@@ -5,7 +5,7 @@
  * meanwhile the newest follows and the others never happen, so there is no queue to lag behind.
  *
  * @param {(wish: any) => Promise<void>} work
- * @returns {{ask: (wish: any) => void, drop: () => void, settled: () => Promise<void>}}
+ * @returns {{ask: (wish: any) => void, drop: () => void}}
  */
 export function latest(work) {
   let waiting = null;
@@ -28,6 +28,5 @@ export function latest(work) {
     drop() {
       waiting = null;
     },
-    settled: () => running ?? Promise.resolve(),
   };
 }

@@ -18,7 +18,9 @@ let beginning = null; // of the photo on the table
 /** Draw the photo before any edit, for the left of the divide. */
 export async function showBeginning() {
   const key = pictureKey(0);
-  if (beginning?.key !== key) beginning = { key, picture: await bitmap(`/api/photos/${state.photo.id}/picture?step=0&size=preview`) };
+  if (beginning?.key !== key) {
+    beginning = { key, picture: await bitmap(`/api/photos/${state.photo.id}/picture?step=0&size=preview`) };
+  }
   showBefore(beginning.picture);
 }
 

@@ -116,10 +116,12 @@ function makeRows() {
 function makeRow(control, index, vertical, place) {
   const label = vertical ? slopeLabel(place) : control.label;
   const range = element("input", {
-    type: "range", min: 0, max: 1, step: "any", "aria-label": label, class: control.name, ...(vertical ? { orient: "vertical" } : {}),
+    type: "range", min: 0, max: 1, step: "any", "aria-label": label, class: control.name, orient: vertical && "vertical",
   });
   range.dataset.filter = filter.name;
-  const field = element("input", { type: "text", inputmode: "decimal", autocomplete: "off", "aria-label": `${label}, value`, size: 5 });
+  const field = element("input", {
+    type: "text", inputmode: "decimal", autocomplete: "off", "aria-label": `${label}, value`, size: 5,
+  });
   const set = (value) => setValue(index, control.within(value));
   range.addEventListener("input", () => set(control.toValue(Number(range.value))));
   range.addEventListener("keydown", (event) => {
@@ -151,14 +153,18 @@ function makeRow(control, index, vertical, place) {
   });
   field.addEventListener("focus", () => field.select());
   const back = element("button", {
-    class: "back", "aria-label": `Put ${label} back`, title: "Put back (or double-click the slider)", tabindex: "-1", click: () => set(control.neutral),
+    class: "back", "aria-label": `Put ${label} back`, title: "Put back (or double-click the slider)", tabindex: "-1",
+    click: () => set(control.neutral),
   }, "↺");
   const box = vertical
     ? element("div", { class: "slope" }, range, field)
-    : element("div", { class: "slider" }, element("span", { class: "name", "aria-hidden": "true" }, control.label),
-      element("span", { class: "value" }, field, element("span", { class: "unit", "aria-hidden": "true" }, control.unit)), back, range);
+    : element("div", { class: "slider" }, quiet("name", control.label),
+      element("span", { class: "value" }, field, quiet("unit", control.unit)), back, range);
   return { control, index, range, field, back, box };
 }
+
+/** Text that screen readers have elsewhere. */
+const quiet = (kind, text) => element("span", { class: kind, "aria-hidden": "true" }, text);
 
 const slopeLabel = (i) => `Slope ${i + 1} of 8, ${i < 3 ? "shadows" : i < 6 ? "mid-tones" : "highlights"}`;
 

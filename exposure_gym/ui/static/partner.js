@@ -28,9 +28,10 @@ export function drawSuggestion() {
 const percent = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 
 /** Show five finished versions, which keep the first steps or none; resolves to the one that is chosen, or null. */
-export function chooseWay(ways, kept) {
+export function chooseWay(ways, kept, made) {
   byId("ways-words").textContent = kept ? "Choose one: it keeps your steps and goes on. Undo takes it back."
-    : "Choose one: its steps take the place of yours. Undo brings yours back.";
+    : made ? "Choose one: its steps take the place of yours. Undo brings yours back."
+      : "Choose one: every step of it can still be changed, or undone.";
   const dialog = byId("ways-dialog");
   return new Promise((resolve) => {
     let chosen = null;
@@ -42,11 +43,12 @@ export function chooseWay(ways, kept) {
     byId("cards").replaceChildren(...ways.map((way, i) => {
       const url = URL.createObjectURL(unpack(way.image));
       urls.push(url);
-      const score = way.score === null || way.score === undefined ? null : element("span", { class: "reward" }, `score ${signed(way.score, 2)}`);
+      const score = way.score === null ? null : element("span", { class: "reward" }, `score ${signed(way.score, 2)}`);
       const words = element("span", { class: "words" }, ...way.words.map((each) => element("span", {}, each)));
       const label = `Way ${i + 1}: ${way.words.join(", ")}`;
       return element("li", {}, element("button", { class: "card", "aria-label": label, click: () => pick(way) },
-        element("img", { src: url, alt: "" }), element("span", { class: "what" }, element("b", {}, `Way ${i + 1}`), score), words));
+        element("img", { src: url, alt: "" }),
+        element("span", { class: "what" }, element("b", {}, `Way ${i + 1}`), score), words));
     }));
     dialog.onkeydown = (event) => {
       const way = ways[Number(event.key) - 1];
@@ -64,9 +66,10 @@ export function chooseWay(ways, kept) {
 /** Say which of the agent's buttons work now, and why the others do not. */
 export function drawAgentButtons(canStep) {
   const { available, message } = state.session.agent;
+  const idle = available && !state.busy && !state.gone && state.photo && !state.photo.done;
   for (const id of ["ask", "finish", "ways"]) {
     const needsStep = id !== "ways";
-    byId(id).disabled = !available || state.busy || state.gone || !state.photo || state.photo.done || (needsStep && !canStep);
+    byId(id).disabled = !idle || (needsStep && !canStep);
   }
   byId("no-agent").hidden = available;
   byId("no-agent").textContent = available ? "" : message ?? "No agent is here to ask.";

@@ -31,7 +31,8 @@ export function markPhoto(id, status) {
 /** Write the list and the progress. */
 export function drawPhotos() {
   const { photos, current } = state.session;
-  byId("photos").replaceChildren(...photos.map(({ id, name, status }) => element("option", { value: id }, name + (MARKS[status] ?? ""))));
+  const option = ({ id, name, status }) => element("option", { value: id }, name + (MARKS[status] ?? ""));
+  byId("photos").replaceChildren(...photos.map(option));
   byId("photos").value = current ?? "";
   byId("photos").disabled = photos.length === 0;
   byId("progress").textContent = photos.length ? `${position(current) + 1}/${photos.length}` : "";

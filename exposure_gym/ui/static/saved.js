@@ -11,7 +11,6 @@ const byId = (id) => document.getElementById(id);
 /** Say what was saved; resolves to what the person wants next: the id of a photo, "summary" or null. */
 export function sayWhatWasSaved(answer, name) {
   const done = state.session.photos.filter((photo) => photo.status === "done").length;
-  const folder = state.session.output;
   const pair = [["Before", 0], ["After", state.photo.steps.length]].map(([label, k]) => {
     const picture = element("img", { alt: "" });
     setThumbnail(k, picture);
@@ -20,7 +19,7 @@ export function sayWhatWasSaved(answer, name) {
   const files = answer.saved.map((file) => element("li", {}, element("code", {}, file)));
   const body = [
     element("div", { class: "pair" }, ...pair),
-    element("p", {}, ...(folder ? ["Saved in ", element("code", {}, folder), ":"] : ["Saved:"])),
+    element("p", {}, "Saved in ", element("code", {}, state.session.output), ":"),
     element("ul", { class: "files" }, ...files),
     element("p", { class: "faint" }, `${done} of ${state.session.photos.length} photos done.`),
   ];
@@ -38,11 +37,12 @@ export async function sayGoodbye() {
   const failed = photos.filter((photo) => photo.status === "failed");
   const tiles = element("ul", { class: "tiles" });
   const body = [
-    element("p", {}, `${done.length === 1 ? "One photo is" : `${done.length} photos are`} finished and saved${state.session.output ? ` in ${state.session.output}` : ""}. `
-      + "You can close this page, add a photo, or look at any of them again."),
+    element("p", {}, done.length === 1 ? "One photo is" : `${done.length} photos are`, " finished and saved in ",
+      element("code", {}, state.session.output), ". You can close this page, add a photo, or look at any of them again."),
     tiles,
   ];
-  if (failed.length) body.push(element("p", { class: "faint" }, `Could not be read: ${failed.map((photo) => photo.name).join(", ")}.`));
+  const names = failed.map((photo) => photo.name).join(", ");
+  if (names) body.push(element("p", { class: "faint" }, `Could not be read: ${names}.`));
   const urls = [];
   const answered = ask(done.length ? "That was the last photo" : "No photo could be read", body, [["Close", null, true]]);
   for (const { id, name } of done) {

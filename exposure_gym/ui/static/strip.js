@@ -9,7 +9,10 @@ const REMEMBERED = 80; // thumbnails
 const thumbnails = new Map(); // from the edits that lead to a picture to its blob URL, oldest first
 
 /** The key of the picture after `k` steps: a picture is the photo and its edits, nothing else. */
-export const pictureKey = (k) => `${state.session.session} ${state.photo.id} ${JSON.stringify(steps().slice(0, k).map((step) => step.edit))}`;
+export function pictureKey(k) {
+  const edits = steps().slice(0, k).map((step) => step.edit);
+  return JSON.stringify([state.session.session, state.photo.id, edits]);
+}
 
 /** A reward or score with its sign, as everywhere on the page. */
 export const signed = (value, digits = 3) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
@@ -49,15 +52,16 @@ function frame(k, select) {
   const picture = element("img", { alt: "", draggable: "false" });
   setThumbnail(k, picture);
   const fined = step && Object.values(step.penalties ?? {}).some((cost) => cost > 0.0005);
+  const title = fined ? "Reward, after a penalty" : "Reward";
   const reward = step && step.reward !== null
-    ? element("span", { class: `reward ${step.reward < 0 ? "less" : "more"}`, title: fined ? "Reward, after a penalty" : "Reward" },
-      (fined ? "⚠ " : "") + signed(step.reward))
+    ? element("span", { class: `reward ${step.reward < 0 ? "less" : "more"}`, title }, (fined ? "⚠ " : "") + signed(step.reward))
     : null;
+  const number = element("span", { class: "number" }, step ? String(k) : "Start");
   const agent = step?.by === "agent" ? element("span", { class: "by", title: "The agent’s step" }, "agent") : null;
   const button = element("button", {
-    class: "frame", "aria-current": current(k) ? "step" : undefined, title: step ? `${step.words}: click to change it` : "The photo before any step",
-    click: () => select(k),
-  }, element("span", { class: "window" }, picture, element("span", { class: "number" }, step ? String(k) : "Start"), agent, reward),
+    class: "frame", "aria-current": current(k) ? "step" : undefined,
+    title: step ? `${step.words}: click to change it` : "The photo before any step", click: () => select(k),
+  }, element("span", { class: "window" }, picture, number, agent, reward),
   element("span", { class: "words" }, step ? step.words : "as it came"));
   button.dataset.frame = k;
   return element("li", {}, button);
@@ -104,8 +108,9 @@ function drawScore() {
   const parts = [element("p", { class: "left" }, element("b", {}, String(left)), left === 1 ? " step left" : " steps left")];
   if (state.photo.score !== null && state.photo.score !== undefined) {
     const total = steps().reduce((sum, step) => sum + (step.reward ?? 0), 0);
-    parts.push(element("p", { title: "What the critic thinks of the photo: more is better" }, "Score ", element("b", {}, signed(state.photo.score, 2))));
-    parts.push(element("p", { title: "What the steps have earned together" }, "Reward ", element("b", {}, signed(total))));
+    const line = (label, text, title) => element("p", { title }, label, element("b", {}, text));
+    parts.push(line("Score ", signed(state.photo.score, 2), "What the critic thinks of the photo: more is better"));
+    parts.push(line("Reward ", signed(total), "What the steps have earned together"));
   }
   box.replaceChildren(...parts);
 }

@@ -57,7 +57,7 @@ export function zoomToFit() {
 }
 
 /** Pixel for pixel of the preview. */
-export function zoomToFull() {
+function zoomToFull() {
   zoom = 1;
   place();
 }
@@ -68,7 +68,8 @@ export function zoomBy(factor, x, y) {
   const old = scale();
   const wished = clamp(old * factor, Math.min(fitScale(), 1), MOST);
   if (wished <= fitScale() * 1.001 && factor < 1) return zoomToFit();
-  const fromMiddle = [(x ?? box.x + box.width / 2) - box.x - box.width / 2, (y ?? box.y + box.height / 2) - box.y - box.height / 2];
+  const middle = [box.x + box.width / 2, box.y + box.height / 2];
+  const fromMiddle = [(x ?? middle[0]) - middle[0], (y ?? middle[1]) - middle[1]];
   const shift = 1 / old - 1 / wished;
   centre = [centre[0] + (fromMiddle[0] * shift) / after.width, centre[1] + (fromMiddle[1] * shift) / after.height];
   zoom = wished;
