@@ -187,6 +187,10 @@ def test_stars_by_mouse_under_a_name_of_ones_own(browser: Browser, folders: Path
         seen = me.page.content() + other.page.content()
         assert not [word for word in (*SETS, *PHOTOS) if word in seen]
         assert not rating.trials(2)[0][1]
+        me.check("rate-name")
+        me.page.click("text=Not anna?")
+        me.settle()
+        expect(me.page.locator("#name")).to_be_focused()
 
 
 def test_pairs_by_key_and_mouse(browser: Browser, folders: Path, tmp_path: Path) -> None:

@@ -86,6 +86,8 @@ async function start() {
 async function join(name) {
   const session = await json("/api/raters", { name });
   localStorage.setItem(NAME, name);
+  $("other").textContent = `Not ${name}?`;
+  $("other").hidden = study.rater !== null;
   rater = session.rater;
   await open(session.next);
 }
@@ -93,6 +95,11 @@ async function join(name) {
 $("join").onsubmit = (event) => {
   event.preventDefault();
   act(() => join($("name").value.trim()));
+};
+
+$("other").onclick = () => {
+  localStorage.removeItem(NAME);
+  location.reload();
 };
 
 const address = (place) => `/api/raters/${rater}/trials/${place}`;
