@@ -20,12 +20,13 @@ from exposure_gym.color import (
     _D65,
     _PROPHOTO_PRIMARIES,
     _SRGB_PRIMARIES,
-    PROPHOTO_TO_SRGB,
+    TO_SRGB,
+    Space,
     _bradford,
     _to_xyz,
     _white,
 )
-from exposure_gym.fused import Curve, Target
+from exposure_gym.fused import SRGB_CURVE, Curve, Target
 
 Profile = Literal["srgb", "display-p3", "adobe-rgb", "prophoto"]
 
@@ -44,12 +45,11 @@ def _power(gamma: float) -> Curve:
     return Curve(0.0, 0.0, 1.0, 1.0 / gamma, 0.0)
 
 
-_SRGB_CURVE = Target(8).curve
 _SPACES: dict[str, _Space] = {
     # IEC 61966-2-1
-    "srgb": _Space("sRGB", _SRGB_PRIMARIES, _D65, _SRGB_CURVE),
+    "srgb": _Space("sRGB", _SRGB_PRIMARIES, _D65, SRGB_CURVE),
     # SMPTE EG 432-1 with the white point and curve of sRGB
-    "display-p3": _Space("Display P3", [[0.68, 0.32], [0.265, 0.69], [0.15, 0.06]], _D65, _SRGB_CURVE),
+    "display-p3": _Space("Display P3", [[0.68, 0.32], [0.265, 0.69], [0.15, 0.06]], _D65, SRGB_CURVE),
     # Adobe RGB (1998) Color Image Encoding, version 2005-05
     "adobe-rgb": _Space(
         "Adobe RGB (1998) compatible", [[0.64, 0.33], [0.21, 0.71], [0.15, 0.06]], _D65, _power(563 / 256)
@@ -60,7 +60,7 @@ _SPACES: dict[str, _Space] = {
 PROFILES = tuple(_SPACES)
 
 
-def output_of(profile: Profile, working_space: str, bits: int) -> Target:
+def output_of(profile: Profile, working_space: Space, bits: int) -> Target:
     """How display values of an edit in a working space become codes of a profile.
 
     Display values carry the sRGB curve whatever their primaries. Those of sRGB primaries are stored as they are;
@@ -70,7 +70,7 @@ def output_of(profile: Profile, working_space: str, bits: int) -> Target:
     if (profile, working_space) == ("srgb", "srgb"):
         return Target(bits)
     space = _SPACES[profile]
-    to_srgb = PROPHOTO_TO_SRGB if working_space == "prophoto" else np.eye(3)
+    to_srgb = TO_SRGB[working_space]
     if profile == "srgb":
         return Target(bits, to_srgb)
     srgb = _SPACES["srgb"]

@@ -27,6 +27,7 @@ from exposure_gym._decode import (
     tifffile_complaints,
 )
 from exposure_gym._silence import silenced
+from exposure_gym.color import Space
 
 if TYPE_CHECKING:
     import rawpy
@@ -45,7 +46,7 @@ _EXPOSURE_TIME, _F_NUMBER, _ISO, _TAKEN, _FOCAL_LENGTH = 0x829A, 0x829D, 0x8827,
 class Development:
     """How a RAW file becomes a picture; the fields are arguments of `exposure_gym.photo.read_linear`."""
 
-    space: Literal["srgb", "prophoto"]
+    space: Space
     white_balance: WhiteBalance
     highlights: Highlights
     half_size: bool
@@ -124,9 +125,14 @@ def _develop(raw: rawpy.RawPy, how: Development) -> NDArray[np.float32]:
         "blend": rawpy.HighlightMode.Blend,
         "reconstruct": rawpy.HighlightMode.ReconstructDefault,
     }
+    spaces: dict[Space, rawpy.ColorSpace] = {
+        "srgb": rawpy.ColorSpace.sRGB,
+        "prophoto": rawpy.ColorSpace.ProPhoto,
+        "rec2020": rawpy.ColorSpace.Rec2020,
+    }
     codes = raw.postprocess(
         user_wb=gains,
-        output_color=rawpy.ColorSpace.ProPhoto if how.space == "prophoto" else rawpy.ColorSpace.sRGB,
+        output_color=spaces[how.space],
         output_bps=16,
         gamma=(1, 1),
         no_auto_bright=True,

@@ -18,7 +18,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from exposure_gym._xmp_stages import Array, Curves, Notes, as_is, grey_curve, needed_reach, pick_points, stages
-from exposure_gym.color import LUMINANCE_WEIGHTS, REC2020_TO_SRGB, SRGB_TO_PROPHOTO, srgb_decode, srgb_encode
+from exposure_gym.color import FROM_SRGB, LUMINANCE_WEIGHTS, REC2020_TO_SRGB, SPACE_NAMES, srgb_decode, srgb_encode
 from exposure_gym.recipe import Edit, Recipe
 
 NAMESPACE = "http://darktable.sf.net/"
@@ -97,9 +97,8 @@ def description(recipe: Recipe, notes: Notes) -> tuple[str, str]:
 
 def make_modules(recipe: Recipe, notes: Notes) -> list[Module]:
     """The modules of a recipe, from first to last."""
-    of_srgb = {"srgb": np.eye(3), "prophoto": SRGB_TO_PROPHOTO}[recipe.working_space]
-    to_space: Array = np.asarray(of_srgb @ REC2020_TO_SRGB, np.float64)
-    space = {"srgb": "sRGB", "prophoto": "ProPhoto"}[recipe.working_space]
+    to_space: Array = np.asarray(FROM_SRGB[recipe.working_space] @ REC2020_TO_SRGB, np.float64)
+    space = SPACE_NAMES[recipe.working_space]
     modules = [_mixer(to_space, f"to {space} primaries")]
     reach = 1.0  # the largest value that can come here
     parts = stages(recipe, notes)

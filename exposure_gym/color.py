@@ -11,12 +11,17 @@ filters built on it) needs no torch. Two kinds of values exist in this project a
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.floating[Any]]
+
+Space = Literal["srgb", "prophoto", "rec2020"]
+"""Working spaces: primaries and white of linear light, or of display values, which carry the sRGB curve in all."""
+SPACE_NAMES: dict[Space, str] = {"srgb": "sRGB", "prophoto": "ProPhoto RGB", "rec2020": "Rec. 2020"}
+"""What people call them."""
 
 LUMINANCE_WEIGHTS = (0.27, 0.67, 0.06)
 """Weights of R, G and B in the paper's luminance (published ``util.rgb2lum``), on linear RGB."""
@@ -86,6 +91,15 @@ SRGB_TO_PROPHOTO: Matrix = np.linalg.inv(PROPHOTO_TO_SRGB)
 
 REC2020_TO_SRGB: Matrix = np.linalg.solve(_SRGB, _to_xyz([[0.708, 0.292], [0.170, 0.797], [0.131, 0.046]], _D65))
 """(3, 3): linear Rec. 2020 (ITU-R BT.2020) to linear sRGB primaries, both D65."""
+
+TO_SRGB: dict[Space, Matrix] = {"srgb": np.eye(3), "prophoto": PROPHOTO_TO_SRGB, "rec2020": REC2020_TO_SRGB}
+"""From linear light in a working space to that in sRGB primaries, as ``matrix @ rgb``."""
+FROM_SRGB: dict[Space, Matrix] = {
+    "srgb": np.eye(3),
+    "prophoto": SRGB_TO_PROPHOTO,
+    "rec2020": np.linalg.inv(REC2020_TO_SRGB),
+}
+"""The way back."""
 
 _WHITE = _SRGB.sum(1)
 """XYZ of white, (1, 1, 1) in sRGB: D65 with Y = 1."""

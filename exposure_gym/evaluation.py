@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from exposure_gym.color import Space
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.metrics import HistogramIntersection, five_crops, histogram_intersection, photo_statistics
 from exposure_gym.photo import PhotoError, Reading, read_display, read_input
@@ -124,7 +125,7 @@ class HeldOutPhotos:
         targets: Iterable[str | PathLike[str]],
         *,
         size: int = 64,
-        space: Literal["srgb", "prophoto"] = "srgb",
+        space: Space = "srgb",
         reading: Reading = "linear",
         on_error: Callable[[Path, ValueError], None] | None = None,
     ) -> HeldOutPhotos:

@@ -24,12 +24,11 @@ from exposure_gym._output_profiles import PROFILES, Profile, icc, output_of
 from exposure_gym._raw import Development, Highlights, WhiteBalance
 from exposure_gym._raw import develop as develop_raw
 from exposure_gym._rows import Rows, open_rows
-from exposure_gym.color import SRGB_TO_PROPHOTO, srgb_encode
+from exposure_gym.color import FROM_SRGB, Space, srgb_encode
 from exposure_gym.fused import Pass, Source, covers, in_bands, peak
 from exposure_gym.photo import (
     PhotoError,
     Reading,
-    Space,
     encode,
     output_kind,
     read_input,
@@ -204,7 +203,7 @@ def _source(rows: Rows, space: Space, display: bool) -> Source:
         if not levels or (rows.profile and not is_srgb(rows.profile)):
             return Source(None, None)
         return Source(np.tile(np.arange(levels, dtype=np.float32) / np.float32(levels - 1), (3, 1)), None)
-    to_space = SRGB_TO_PROPHOTO if space == "prophoto" else None
+    to_space = None if space == "srgb" else FROM_SRGB[space]
     tables = light_tables(rows.profile, levels, rows.grey) if levels else None
     if tables is None:  # floats, or a profile that is more than curves and a matrix
         return Source(None, to_space)

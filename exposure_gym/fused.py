@@ -65,14 +65,18 @@ class Curve(NamedTuple):
     offset: float
 
 
+SRGB_CURVE = Curve(0.0031308, 12.92, 1.055, 1.0 / 2.4, 0.055)
+"""IEC 61966-2-1."""
+
+
 class Target(NamedTuple):
     """What the codes of the finished file mean."""
 
     bits: int
     matrix: NDArray[Any] | None = None
     """``(3, 3)``: from the recipe's primaries, in linear light. None: the recipe's display values are stored."""
-    curve: Curve = Curve(0.0031308, 12.92, 1.055, 1.0 / 2.4, 0.055)
-    """The profile's, used where there is a matrix; sRGB's (IEC 61966-2-1)."""
+    curve: Curve = SRGB_CURVE
+    """The profile's, used where there is a matrix."""
 
 
 class Pass:
@@ -100,7 +104,8 @@ class Pass:
         self.limit, self.dither = np.iinfo(self.dtype).max, dither and target.bits == 8
         self._input, edits = _fold(list(edits), source, scale)
         self._program = compile_edits(edits)
-        self._output = _matrix(target.matrix), np.array(target.curve, np.float32)
+        curve = () if target.curve == SRGB_CURVE else target.curve  # which has a kernel of its own
+        self._output = _matrix(target.matrix), np.array(curve, np.float32)
 
     def __call__(self, pixels: NDArray[Any], top: int, out: Codes) -> None:
         """Develop a band of rows.

@@ -33,7 +33,7 @@ from exposure_gym._decode import HEIF_EXTENSIONS, RAW_EXTENSIONS, Decoded, Devel
 from exposure_gym._encode import Codes, encode_jpeg, encode_png, encode_tiff
 from exposure_gym._icc import ProfileError, is_srgb, to_linear_srgb
 from exposure_gym._raw import Development, Highlights, WhiteBalance, develop
-from exposure_gym.color import PROPHOTO_TO_SRGB, SRGB_TO_PROPHOTO, srgb_decode, srgb_encode
+from exposure_gym.color import FROM_SRGB, SPACE_NAMES, TO_SRGB, Space, srgb_decode, srgb_encode
 from exposure_gym.files import replacing
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Metadata",
     "PhotoError",
     "Reading",
+    "Space",
     "list_photos",
     "read_display",
     "read_input",
@@ -63,7 +64,6 @@ _JPEG_EDGE = 65_500  # libjpeg's limit
 ROWS = 64
 """Rows of a photograph that are worked on at a time: temporaries then stay in the cache."""
 
-Space = Literal["srgb", "prophoto"]
 Reading = Literal["linear", "raw-like", "display"]
 """How the photographs that a model starts from are read: as they are, darkened, or not linearised (`read_input`)."""
 Image3 = NDArray[np.float32]
@@ -88,7 +88,7 @@ class LinearPhoto:
 
     Attributes:
         pixels: ``(H, W, 3)`` float32, at least 0; white is 1.0, which float files may exceed.
-        space: the primaries, ``"srgb"`` (D65) or ``"prophoto"`` (D50).
+        space: the primaries, ``"srgb"``, ``"rec2020"`` (both D65) or ``"prophoto"`` (D50).
         metadata: EXIF, XMP and resolution of the file.
         path: the file it was read from.
     """
@@ -105,8 +105,8 @@ class DisplayPhoto:
 
     Attributes:
         pixels: ``(H, W, 3)`` float32 in [0, 1].
-        space: the primaries. ``"srgb"``, or ``"prophoto"`` for an edit made in ProPhoto primaries,
-            whose values carry the sRGB curve all the same.
+        space: the primaries. ``"srgb"``, or the working space of an edit that was made in another
+            one, whose values carry the sRGB curve all the same.
         metadata: EXIF, XMP and resolution, which :func:`write_display` keeps.
         path: the file it was read from, if it was.
     """
@@ -149,8 +149,8 @@ def read_linear(
     """
     if brightness not in ("as-is", "raw-like"):
         raise ValueError(f"brightness={brightness!r}; use 'as-is' or 'raw-like'")
-    if space not in ("srgb", "prophoto"):
-        raise ValueError(f"space={space!r}; use 'srgb' or 'prophoto'")
+    if space not in SPACE_NAMES:
+        raise ValueError(f"space={space!r}; use 'srgb', 'prophoto' or 'rec2020'")
     if white_balance not in get_args(WhiteBalance):
         raise ValueError(f"white_balance={white_balance!r}; use 'daylight' or 'camera'")
     if highlights not in get_args(Highlights):
@@ -240,7 +240,7 @@ def write_display(
 
     Args:
         path: the extension decides: ``.jpg``, ``.jpeg``, ``.png``, ``.tif``, ``.tiff``.
-        photo: values outside [0, 1] are clipped; one in ProPhoto primaries is converted to sRGB.
+        photo: values outside [0, 1] are clipped; one in other primaries is converted to sRGB.
         bits: 8, or 16 for PNG and TIFF; by default 16 for TIFF and 8 for the others.
         quality: of a JPEG, 1 to 100. It loses EXIF or XMP of over 64 kB, its format's limit.
 
@@ -419,8 +419,8 @@ _quiet = _Quiet()
 def light_of(path: Path, decoded: Decoded, space: Space) -> Image3:
     """What was decoded, or a part of it, as :func:`read_linear` gives it: ``(H, W, 3)`` float32, at least 0."""
     light = decoded.pixels if decoded.developed else _linear(path, decoded)
-    if space == "prophoto" and not decoded.developed:
-        light = cast(Image3, cv2.transform(light, SRGB_TO_PROPHOTO))
+    if space != "srgb" and not decoded.developed:
+        light = cast(Image3, cv2.transform(light, FROM_SRGB[space]))
     return np.maximum(light, 0.0, out=light)
 
 
@@ -461,8 +461,8 @@ def _codes(path: Path, photo: DisplayPhoto, bits: int) -> Codes:
     display = np.asarray(photo.pixels, np.float32)
     if display.ndim != 3 or display.shape[2] != 3 or display.size == 0:
         raise PhotoError(path, f"pixels have the shape {display.shape}", "give (height, width, 3)")
-    if photo.space == "prophoto":
-        light = cv2.transform(srgb_decode(display.clip(0.0, 1.0)), PROPHOTO_TO_SRGB)
+    if photo.space != "srgb":
+        light = cv2.transform(srgb_decode(display.clip(0.0, 1.0)), TO_SRGB[photo.space])
         display = _encode_in_place(cast(Image3, light))
     codes = np.empty(display.shape, np.uint8 if bits == 8 else np.uint16)
     for top in range(0, len(display), ROWS):

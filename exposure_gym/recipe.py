@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from exposure_gym.color import Space
 from exposure_gym.files import replacing
 from exposure_gym.filters import (
     MASK_NAMES,
@@ -41,7 +42,7 @@ still finite)."""
 TILE_PIXELS = 16_384
 """Pixels that one thread edits at a time: all intermediate results then stay in a core's cache."""
 
-WorkingSpace = Literal["srgb", "prophoto"]
+WorkingSpace = Space
 InputDomain = Literal["linear", "display"]
 
 
@@ -110,7 +111,7 @@ class Recipe:
     """A list of edits, applied from first to last.
 
     :param edits: the edits.
-    :param working_space: RGB primaries of the linear input: ``"srgb"`` or ``"prophoto"``. The
+    :param working_space: RGB primaries of the linear input: ``"srgb"``, ``"prophoto"`` or ``"rec2020"``. The
         result has the same ones.
     :param source: the photo it was made for, e.g. its file name; only kept.
     :param comment: anything worth saying; only kept.
@@ -129,7 +130,7 @@ class Recipe:
         if not all(isinstance(edit, Edit) for edit in self.edits):
             raise ValueError("a recipe is made of Edit objects")
         if self.working_space not in get_args(WorkingSpace):
-            raise ValueError(f"working_space must be 'srgb' or 'prophoto', not {self.working_space!r}")
+            raise ValueError(f"working_space must be 'srgb', 'prophoto' or 'rec2020', not {self.working_space!r}")
         if self.input_domain not in get_args(InputDomain):
             raise ValueError(f"input_domain must be 'linear' or 'display', not {self.input_domain!r}")
 

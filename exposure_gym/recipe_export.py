@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from exposure_gym.color import LUMINANCE_WEIGHTS, srgb_decode
+from exposure_gym.color import LUMINANCE_WEIGHTS, SPACE_NAMES, srgb_decode
 from exposure_gym.files import replacing
 from exposure_gym.filters import CURVE_STEPS, MASK_MINIMUM_STRENGTH
 
@@ -54,7 +54,7 @@ def to_cube(recipe: Recipe, path: str | os.PathLike[str], size: int = 65, title:
     lookup = _trilinear(table.reshape(size, size, size, 3), colours)
     codes = 255.0 * abs(lookup.clip(0.0, 1.0) - _edit_encoded(recipe, colours).clip(0.0, 1.0))
     error = LutError(float(codes.mean()), float(codes.max()))
-    space = {"srgb": "sRGB", "prophoto": "ProPhoto RGB"}[recipe.working_space]
+    space = SPACE_NAMES[recipe.working_space]
     head = [
         f'TITLE "{title}"',
         *(f"# {i}. {_ascii(edit.describe())}" for i, edit in enumerate(recipe, 1)),
@@ -189,7 +189,7 @@ def to_python(recipe: Recipe) -> str:
     ``Recipe.apply_photo`` gives, within rounding.
     """
     body = "".join(_lines(edit) for edit in recipe)
-    space = {"srgb": "sRGB", "prophoto": "ProPhoto RGB"}[recipe.working_space]
+    space = SPACE_NAMES[recipe.working_space]
     values = {"linear": "linear light", "display": "display values"}[recipe.input_domain]
     code = f"""
 def edit(x):  # (H, W, 3) {values}, {space} primaries, in; display values out

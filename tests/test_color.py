@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -80,6 +81,22 @@ def test_prophoto_matrices() -> None:
     np.testing.assert_allclose(color._SRGB @ color.PROPHOTO_TO_SRGB, expected, atol=1e-5)
     np.testing.assert_allclose(color.PROPHOTO_TO_SRGB @ color.SRGB_TO_PROPHOTO, np.eye(3), atol=1e-12)
     np.testing.assert_allclose(color.PROPHOTO_TO_SRGB @ np.ones(3), np.ones(3), atol=1e-12)  # white stays white
+
+
+def test_rec2020_is_itus() -> None:
+    table = [
+        [0.6274, 0.3293, 0.0433],
+        [0.0691, 0.9195, 0.0114],
+        [0.0164, 0.0880, 0.8956],
+    ]  # Recommendation ITU-R BT.2087-0, from linear BT.709
+    np.testing.assert_allclose(color.FROM_SRGB["rec2020"], table, atol=5e-5)
+
+
+@pytest.mark.parametrize("space", get_args(color.Space))
+def test_every_working_space_has_a_way_there_and_back(space: color.Space) -> None:
+    assert color.SPACE_NAMES[space]
+    np.testing.assert_allclose(color.FROM_SRGB[space] @ color.TO_SRGB[space], np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(color.TO_SRGB[space] @ np.ones(3), np.ones(3), atol=1e-12)  # white stays white
 
 
 def test_colour_and_filters_need_no_torch() -> None:

@@ -379,5 +379,5 @@ def test_a_photo_set_says_which_primaries_it_holds(tmp_path: Path) -> None:
     assert wide.space == "prophoto"
     pixels = read_linear(list_photos([tmp_path])[0], space="prophoto").pixels
     np.testing.assert_allclose(wide.crops[0].max((1, 2)), pixels.max((0, 1)), rtol=0.3)
-    with pytest.raises(ValueError, match='space is "srgb" or "prophoto"'):
+    with pytest.raises(ValueError, match='space is "srgb", "prophoto" or "rec2020"'):
         PhotoSet(wide.crops, "linear", wide.names, "adobe")  # type: ignore[arg-type]

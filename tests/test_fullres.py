@@ -143,7 +143,7 @@ GREY_PROFILES = {"none": None, "grey": bytes(imagecodecs.cms_profile("gray", gam
     width=st.integers(1, 41),
     dtype=st.sampled_from(["uint8", "uint16", "float32"]),
     profile=st.sampled_from(sorted(RGB_PROFILES)),
-    space=st.sampled_from(["srgb", "prophoto", "display"]),
+    space=st.sampled_from(["srgb", "prophoto", "rec2020", "display"]),
     brightness=st.sampled_from(["as-is", "raw-like"]),
     seed=st.integers(0, 99),
 )

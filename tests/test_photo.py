@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from exposure_gym.color import PROPHOTO_TO_SRGB, srgb_decode, srgb_encode
+from exposure_gym.color import PROPHOTO_TO_SRGB, TO_SRGB, srgb_decode, srgb_encode
 from exposure_gym.photo import (
     DisplayPhoto,
     LinearPhoto,
     Metadata,
     PhotoError,
+    Space,
     list_photos,
     read_display,
     read_linear,
@@ -347,7 +348,7 @@ def test_another_vendors_srgb_profile_changes_no_code(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_linear(path).pixels, srgb_decode(scaled(codes)), atol=1e-6)
 
 
-@pytest.mark.parametrize("space", ["srgb", "prophoto"])
+@pytest.mark.parametrize("space", ["srgb", "prophoto", "rec2020"])
 def test_white_stays_white_and_grey_stays_grey(tmp_path: Path, space: Any) -> None:
     shades = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     light = read_linear(save(tmp_path / "a.png", png(shades)), space=space).pixels
@@ -742,14 +743,15 @@ def test_writing_is_repeatable(tmp_path: Path) -> None:
         assert written.info["icc_profile"][24:36] == struct.pack(">6H", 2000, 1, 1, 0, 0, 0)
 
 
-def test_prophoto_edits_are_written_with_right_colours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("space", ["prophoto", "rec2020"])
+def test_edits_in_wide_spaces_are_written_with_right_colours(tmp_path: Path, space: Space) -> None:
     light = np.random.default_rng(6).uniform(0.2, 0.6, (6, 7, 3))
-    prophoto = np.linalg.solve(PROPHOTO_TO_SRGB, light[..., None])[..., 0]
-    assert prophoto.min() > 0
+    wide = np.linalg.solve(TO_SRGB[space], light[..., None])[..., 0]
+    assert wide.min() > 0
     path = tmp_path / "a.tif"
-    write_display(path, DisplayPhoto(srgb_encode(prophoto).astype(np.float32), space="prophoto"))
+    write_display(path, DisplayPhoto(srgb_encode(wide).astype(np.float32), space=space))
     np.testing.assert_allclose(read_linear(path).pixels, light, atol=5e-5)
-    np.testing.assert_allclose(read_linear(path, space="prophoto").pixels, prophoto, atol=5e-5)
+    np.testing.assert_allclose(read_linear(path, space=space).pixels, wide, atol=5e-5)
 
 
 def test_what_cannot_be_written(tmp_path: Path) -> None:

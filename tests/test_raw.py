@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exposure_gym import _raw
-from exposure_gym.color import PROPHOTO_TO_SRGB, SRGB_TO_PROPHOTO
+from exposure_gym.color import FROM_SRGB, TO_SRGB
 from exposure_gym.photo import (
     DisplayPhoto,
     PhotoError,
+    Space,
     list_photos,
     read_display,
     read_input,
@@ -64,10 +65,11 @@ def test_a_raw_file_is_read_as_the_light_it_recorded(photo: Path) -> None:
     np.testing.assert_allclose(centres(read.pixels), centres(patches()), atol=STEP)
 
 
-def test_the_working_space_is_prophoto_where_it_is_asked_for(photo: Path) -> None:
-    read = read_linear(photo, space="prophoto")
-    assert read.space == "prophoto"
-    np.testing.assert_allclose(centres(read.pixels), centres(patches()) @ SRGB_TO_PROPHOTO.T, atol=5e-4)
+@pytest.mark.parametrize("space", ["prophoto", "rec2020"])
+def test_the_working_space_is_what_is_asked_for(photo: Path, space: Space) -> None:
+    read = read_linear(photo, space=space)
+    assert read.space == space
+    np.testing.assert_allclose(centres(read.pixels), centres(patches()) @ FROM_SRGB[space].T, atol=5e-4)
 
 
 def test_the_cameras_white_balance(photo: Path, tmp_path: Path) -> None:
@@ -244,21 +246,22 @@ def test_a_real_file() -> None:
 
 
 @needs_real
-def test_daylight_is_what_libraw_calls_so_and_its_prophoto_is_ours() -> None:
+@pytest.mark.parametrize(("space", "its"), [("prophoto", "ProPhoto"), ("rec2020", "Rec2020")])
+def test_daylight_is_what_libraw_calls_so_and_its_primaries_are_ours(space: Space, its: str) -> None:
     import rawpy
 
     with rawpy.imread(str(REAL)) as file:
         daylight = file.postprocess(
-            output_color=rawpy.ColorSpace.ProPhoto,
+            output_color=rawpy.ColorSpace[its],
             output_bps=16,
             gamma=(1, 1),
             no_auto_bright=True,
             adjust_maximum_thr=0.0,
             half_size=True,
         )
-    wide = read_linear(REAL, half_size=True, space="prophoto").pixels
+    wide = read_linear(REAL, half_size=True, space=space).pixels
     np.testing.assert_allclose(wide, daylight / 65535, atol=1e-6)
     narrow = read_linear(REAL, half_size=True).pixels
     inside = ((narrow > 0.002) & (narrow < 0.95) & (wide < 0.95)).all(2)
     assert inside.mean() > 0.5
-    np.testing.assert_allclose((wide @ PROPHOTO_TO_SRGB.T)[inside], narrow[inside], atol=2e-4)
+    np.testing.assert_allclose((wide @ TO_SRGB[space].T)[inside], narrow[inside], atol=2e-4)

@@ -38,7 +38,7 @@ def recipes(**options: Any) -> st.SearchStrategy[Recipe]:
     return st.builds(
         Recipe,
         st.lists(edits(**options), max_size=4).map(tuple),
-        st.sampled_from(["srgb", "prophoto"]),
+        st.sampled_from(["srgb", "prophoto", "rec2020"]),
         st.text(max_size=8),
         st.text(max_size=8),
     )

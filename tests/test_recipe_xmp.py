@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from xmp_accuracy import differences, render
 
 from exposure_gym._xmp_stages import monotone_cubic, pick_points
-from exposure_gym.color import REC2020_TO_SRGB, SRGB_TO_PROPHOTO, srgb_decode, srgb_encode
+from exposure_gym.color import FROM_SRGB, REC2020_TO_SRGB, TO_SRGB, srgb_decode, srgb_encode
 from exposure_gym.filters import ALL_FILTERS, default_filters
 from exposure_gym.recipe import Edit, Recipe
 
@@ -53,7 +53,7 @@ def recipes(draw: st.DrawFn, names: Sequence[str], most: int = 5) -> Recipe:
         edits.append(Edit.from_action(name, draw(st.lists(st.floats(-1, 1), min_size=size, max_size=size))))
     return Recipe(
         tuple(edits),
-        working_space=draw(st.sampled_from(["srgb", "prophoto"])),
+        working_space=draw(st.sampled_from(["srgb", "prophoto", "rec2020"])),
         input_domain=draw(st.sampled_from(["linear", "display"])),
     )
 
@@ -196,11 +196,10 @@ COLOURS = np.stack(np.meshgrid(*[srgb_decode(np.linspace(0.0, 1.0, 9))] * 3), -1
 
 def ours(recipe: Recipe, light: Array) -> Array:
     """The recipe's own picture of linear light in sRGB primaries, in sRGB display values."""
-    prophoto = recipe.working_space == "prophoto"
-    x = light @ SRGB_TO_PROPHOTO.T if prophoto else light
+    x = light @ FROM_SRGB[recipe.working_space].T
     edited = recipe.apply((srgb_encode(x) if recipe.input_domain == "display" else x).T[:, None])[:, 0].T.clip(0.0, 1.0)
-    if prophoto:
-        edited = srgb_encode((srgb_decode(edited) @ np.linalg.inv(SRGB_TO_PROPHOTO).T).clip(0.0, 1.0))
+    if recipe.working_space != "srgb":
+        edited = srgb_encode((srgb_decode(edited) @ TO_SRGB[recipe.working_space].T).clip(0.0, 1.0))
     result: Array = edited
     return result
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exposure_gym import viz
+from exposure_gym.color import Space
 from exposure_gym.filters import ALL_FILTERS
 from exposure_gym.recipe import Edit, Recipe
 from exposure_gym.viz import (
@@ -146,10 +147,11 @@ def test_steps_figure_shows_each_step() -> None:
         assert len(find(strip, to_rgb8(picture))) == 1
 
 
-def test_steps_figure_of_prophoto_has_srgb_colours() -> None:
+@pytest.mark.parametrize("space", ["prophoto", "rec2020"])
+def test_steps_figure_of_a_wide_space_has_srgb_colours(space: Space) -> None:
     grey, red = np.full((192, 192, 3), 0.16), np.zeros((192, 192, 3))
     red[..., 0] = 0.2
-    recipe = Recipe((Edit("gamma", (0.5,)),), "prophoto")
+    recipe = Recipe((Edit("gamma", (0.5,)),), space)
     assert find(steps_figure(recipe, grey), np.full((190, 190, 3), 102, np.uint8))
     shown = steps_figure(recipe, red)
     assert not find(shown, to_rgb8(np.full((190, 190, 3), [0.2, 0, 0])))

@@ -23,10 +23,10 @@ def import_tf(
         Path, typer.Option("--output", "-o", metavar="MODEL", help="Folder for the model; made if need be.")
     ],
     working_space: Annotated[
-        Literal["prophoto", "srgb"],
+        Literal["prophoto", "srgb", "rec2020"],
         typer.Option(
             metavar="SPACE",
-            help="Primaries of the linear light that it was trained on: prophoto, as the authors' model, or srgb.",
+            help="Primaries of the light that it was trained on: prophoto, as the authors' model, srgb or rec2020.",
         ),
     ] = "prophoto",
     force: Annotated[bool, typer.Option("--force", metavar="", help="Replace a model that is there.")] = False,

@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from exposure_gym.color import SPACE_NAMES, Space
+
 if TYPE_CHECKING:
     from exposure_gym.photo import Reading
 
 Domain = Literal["linear", "display"]
-Space = Literal["srgb", "prophoto"]
 Brightness = Literal["as-is", "raw-like"]
 
 
@@ -38,7 +39,7 @@ class PhotoSet:
     :param crops: ``(N, 3, S, S)``, float32 or float16; a ``numpy.memmap`` stays on disk.
     :param domain: what the values are.
     :param names: N names, one a crop; several crops of a photo share its name.
-    :param space: the primaries of the values, ``"srgb"`` (D65) or ``"prophoto"`` (D50).
+    :param space: the primaries of the values, ``"srgb"``, ``"rec2020"`` (both D65) or ``"prophoto"`` (D50).
     :param brightness: how linear photos were read, see `exposure_gym.photo.read_linear`; a model remembers it.
     :raises ValueError: wrong shape, dtype or number of names, no such domain or space, or no crop at all.
     """
@@ -57,8 +58,8 @@ class PhotoSet:
             raise ValueError(f"a photo set holds float32 or float16, not {crops.dtype}")
         if domain not in ("linear", "display"):
             raise ValueError(f'domain is "linear" or "display", not {domain!r}')
-        if space not in ("srgb", "prophoto"):
-            raise ValueError(f'space is "srgb" or "prophoto", not {space!r}')
+        if space not in SPACE_NAMES:
+            raise ValueError(f'space is "srgb", "prophoto" or "rec2020", not {space!r}')
         if len(names) != len(crops):
             raise ValueError(f"{len(crops)} crops need as many names, not {len(names)}")
         self.crops = crops

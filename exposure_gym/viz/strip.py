@@ -10,7 +10,7 @@ from typing import Any, ParamSpec
 
 from numpy.typing import NDArray
 
-from exposure_gym.color import PROPHOTO_TO_SRGB, srgb_decode, srgb_encode
+from exposure_gym.color import TO_SRGB, Space, srgb_decode, srgb_encode
 from exposure_gym.recipe import Edit, Recipe
 from exposure_gym.recipe_words import label
 from exposure_gym.viz.drawing import Drawing
@@ -212,20 +212,21 @@ def _percent(chance: float) -> str:
     return f"{100 * chance:.0f} %"
 
 
-def with_srgb_primaries(frames: Sequence[NDArray[Any]], space: str) -> list[NDArray[Any]]:
+def with_srgb_primaries(frames: Sequence[NDArray[Any]], space: Space) -> list[NDArray[Any]]:
     """A photograph in linear light and what was made of it, in the colours of a screen."""
     if space == "srgb":
         return list(frames)
-    return [_to_srgb_primaries(frames[0]), *map(_display_to_srgb_primaries, frames[1:])]
+    before, *after = frames
+    return [_to_srgb_primaries(before, space), *(_display_to_srgb_primaries(frame, space) for frame in after)]
 
 
-def _to_srgb_primaries(linear: NDArray[Any]) -> NDArray[Any]:
-    result: NDArray[Any] = linear @ PROPHOTO_TO_SRGB.T.astype(linear.dtype)
+def _to_srgb_primaries(linear: NDArray[Any], space: Space) -> NDArray[Any]:
+    result: NDArray[Any] = linear @ TO_SRGB[space].T.astype(linear.dtype)
     return result
 
 
-def _display_to_srgb_primaries(display: NDArray[Any]) -> NDArray[Any]:
-    """Display values of ProPhoto primaries to those of sRGB, so that the strip has true colours."""
-    linear = _to_srgb_primaries(srgb_decode(display.clip(0.0, 1.0)))
+def _display_to_srgb_primaries(display: NDArray[Any], space: Space) -> NDArray[Any]:
+    """Display values of other primaries to those of sRGB, so that the strip has true colours."""
+    linear = _to_srgb_primaries(srgb_decode(display.clip(0.0, 1.0)), space)
     encoded: NDArray[Any] = srgb_encode(linear)
     return encoded
