@@ -116,9 +116,11 @@ def test_actions_are_in_the_units_of_the_box() -> None:
 
 @pytest.mark.parametrize("multi_pass", [False, True])
 def test_learns_the_toy(multi_pass: bool) -> None:
-    model = PDQN("MlpPolicy", WalkerVecEnv(8), parameter_blocks=BLOCKS, multi_pass=multi_pass, seed=0, device="cpu")
+    faster: dict[str, Any] = {"learning_rate": 2e-3, "parameter_learning_rate": 3e-4, "batch_size": 64}
+    env = WalkerVecEnv(8)
+    model = PDQN("MlpPolicy", env, parameter_blocks=BLOCKS, multi_pass=multi_pass, seed=0, device="cpu", **faster)
     assert mean_return(greedy(model)) < 0.5 * optimum()
-    assert mean_return(greedy(model.learn(24_000))) > 0.9 * optimum()
+    assert mean_return(greedy(model.learn(12_000))) > 0.85 * optimum()
 
 
 def test_one_seed_one_result_and_no_global_state() -> None:
