@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from exposure_gym.agents.scripted import auto_levels_player, identity_player
+from exposure_gym.agents.scripted import auto_levels_player, gradient_player, greedy_player, identity_player
 from exposure_gym.color import luminance
-from exposure_gym.evaluation import play
+from exposure_gym.evaluation import Player, play
 from exposure_gym.filters import filters_by_name
 from exposure_gym.game import RetouchGame
 
@@ -74,3 +74,49 @@ def test_players_work_on_games_at_different_steps_and_with_any_filters() -> None
     assert float(parameters.abs().max()) <= 1.0
     black = play(game, torch.zeros(1, 3, 8, 8), player).images[-1]
     np.testing.assert_array_equal(np.isfinite(black.numpy()), True)
+
+
+# -- those that search -------------------------------------------------------------------------------------------------
+
+
+def brightness(image: torch.Tensor) -> torch.Tensor:
+    """A reward with a known best: a mean luminance of 0.5."""
+    distance: torch.Tensor = (luminance(image).mean(dim=(1, 2, 3)) - 0.5).abs()
+    return -distance
+
+
+def gained(game: RetouchGame, player: Player) -> torch.Tensor:
+    episode = play(game, pictures(), player)
+    return brightness(episode.images[-1]) - brightness(episode.images[0]) - episode.penalty
+
+
+def noise() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_greedy_takes_the_best_of_what_it_tries() -> None:
+    game = RetouchGame(max_steps=3)
+    one, many = (gained(game, greedy_player(game, brightness, noise(), samples=n)) for n in (1, 8))
+    assert float(one.abs().max()) < 1e-3  # neutral parameters alone: nothing changes, no filter comes twice
+    assert bool((many > 0.05).all())
+    torch.testing.assert_close(many, gained(game, greedy_player(game, brightness, noise(), samples=8)))
+    with pytest.raises(ValueError, match="samples 0"):
+        greedy_player(game, brightness, noise(), samples=0)
+
+
+def test_gradient_follows_the_reward_through_the_game() -> None:
+    game = RetouchGame(max_steps=3)
+    few, many = (gained(game, gradient_player(game, brightness, noise(), steps=n)) for n in (0, 30))
+    assert bool((many >= few - 1e-5).all())
+    assert float(many.mean()) > float(few.mean()) + 0.1
+    best = gained(game, gradient_player(game, brightness, noise(), steps=30, plans=3))
+    assert bool((best >= many - 1e-5).all())  # the first of the three plans is the one before
+
+
+def test_gradient_plans_whole_games() -> None:
+    game = RetouchGame(max_steps=2)
+    player = gradient_player(game, brightness, noise(), steps=1)
+    with pytest.raises(ValueError, match="from the start"):
+        player(game.start(pictures())._replace(step=torch.ones(4, dtype=torch.int64)))
+    with pytest.raises(ValueError, match="plans 0"):
+        gradient_player(game, brightness, noise(), plans=0)

@@ -1,7 +1,8 @@
-"""Players that never learn: nothing, chance, and the automatic correction of an old photo program.
+"""Players that never learn: nothing, chance, the automatic correction of an old photo program, and two that search.
 
-Each makes a :data:`exposure_gym.evaluation.Player` for a game: what every agent should beat. They work on any set of
-filters (one that is missing is left out) and for games at any step, and need no generator but the one they are given.
+Each makes a :data:`exposure_gym.evaluation.Player` for a game. The first three are what every agent should beat; those
+that search have the reward itself in hand when they play, which no agent has: strong, slow, upper baselines. They work
+on any set of filters (one that is missing is left out), and need no generator but the one they are given.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from exposure_gym.attack import Plan, gradient_attack, neutral_parameters
 from exposure_gym.color import luminance
-from exposure_gym.evaluation import Player, random_player
+from exposure_gym.evaluation import Player, play, random_player
 from exposure_gym.filters import CURVE_STEPS, Filter
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.photo import Reading
 
-__all__ = ["auto_levels_player", "identity_player", "random_player"]
+__all__ = ["auto_levels_player", "gradient_player", "greedy_player", "identity_player", "random_player"]
 
 Correction = Callable[[Filter, Tensor], Tensor]
 """A filter and pictures ``(B, 3, H, W)`` to its action ``(B, num_actions)``."""
+
+Potential = Callable[[Tensor], Tensor]
+"""How good pictures are: ``(B, 3, H, W)`` display values to ``(B,)``, as that of a reward model; an edit earns the
+difference, minus the game's penalties."""
 
 HARMLESS = ("exposure", "contrast", "black_white", "white_balance", "gamma", "saturation", "tone", "color")
 """The filters from the one that changes least when neutral to those that clip."""
@@ -62,6 +68,91 @@ def auto_levels_player(game: RetouchGame, reading: Reading = "linear") -> Player
     if not display:
         script.insert(2, ("gamma", _display_curve))
     return _scripted(game, script)
+
+
+def greedy_player(game: RetouchGame, potential: Potential, generator: torch.Generator, samples: int = 4) -> Player:
+    """The best of many tries: every filter with ``samples`` parameters, neutral and uniform ones, judged by the reward.
+
+    It looks one edit ahead. Costs ``len(filters) * samples`` judgements an edit.
+
+    :param potential: of the reward; needs no gradient.
+    :param generator: of the uniform parameters; on the CPU.
+    :param samples: parameters tried of every filter, the first of them neutral: so a filter not used yet that changes
+        nothing is always among the tries.
+    :raises ValueError: for fewer than one.
+    """
+    if samples < 1:
+        raise ValueError(f"samples {samples} must be at least 1")
+    neutral = neutral_parameters(game)
+
+    @torch.no_grad()
+    def player(state: GameState) -> tuple[Tensor, Tensor]:
+        count, device = len(state.step), state.image.device
+        best = torch.full((count,), -torch.inf, device=device)
+        index, kept = torch.zeros_like(state.step), state.image.new_zeros(count, game.num_parameters)
+        for choice in range(len(game.filters)):
+            tried = torch.full_like(state.step, choice)
+            for sample in range(samples):
+                uniform = 2.0 * torch.rand(count, game.num_parameters, generator=generator) - 1.0
+                parameters = (neutral.expand(count, -1) if sample == 0 else uniform).to(device)
+                step = game.transition(state, tried, parameters)
+                reached = potential(step.state.image) - torch.stack(list(step.penalties.values())).sum(dim=0)
+                better = reached > best
+                best = torch.where(better, reached, best)
+                index = torch.where(better, tried, index)
+                kept = torch.where(better[:, None], parameters, kept)
+        return index, kept
+
+    return player
+
+
+def gradient_player(
+    game: RetouchGame,
+    score: Potential,
+    generator: torch.Generator,
+    *,
+    steps: int = 40,
+    learning_rate: float = 0.1,
+    plans: int = 1,
+) -> Player:
+    """Gradient ascent on the parameters of a whole episode, through the differentiable game, planned at its start.
+
+    :func:`exposure_gym.attack.gradient_attack` as a player, for games side by side that begin together. The order of
+    the filters is random; of several ``plans`` the best is kept for each picture.
+
+    :param score: potential of the reward, differentiable.
+    :param generator: of the plans to begin with; on the CPU.
+    :param steps: of Adam, with this ``learning_rate``.
+    :raises ValueError: when it is first asked in the middle of a game, or for fewer than one plan.
+    """
+    if plans < 1:
+        raise ValueError(f"plans {plans} must be at least 1")
+    made: list[Plan] = []
+
+    def player(state: GameState) -> tuple[Tensor, Tensor]:
+        if not bool(state.step.any()):
+            with torch.enable_grad():
+                made[:] = [_best_plan(state.image)]
+        elif not made or len(made[0].filter_index) != len(state.step):
+            raise ValueError("the gradient player plans whole episodes: let it play from the start of the games")
+        return made[0].player()(state)
+
+    def _best_plan(image: Tensor) -> Plan:
+        tries = [
+            gradient_attack(game, image, score, generator, steps=steps, learning_rate=learning_rate)
+            for _ in range(plans)
+        ]
+        with torch.no_grad():
+            reached = torch.stack([_reached(plan, image) for plan in tries])
+        order = reached.argmax(dim=0)
+        rows = torch.arange(len(image), device=image.device)
+        return Plan(*(torch.stack(parts)[order, rows] for parts in zip(*tries, strict=True)))
+
+    def _reached(plan: Plan, image: Tensor) -> Tensor:
+        episode = play(game, image, plan.player())
+        return score(episode.images[-1]) - episode.penalty
+
+    return player
 
 
 def _scripted(game: RetouchGame, script: Sequence[tuple[str, Correction]]) -> Player:

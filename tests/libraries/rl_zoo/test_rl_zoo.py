@@ -23,7 +23,15 @@ import yaml
 from rl_zoo3 import ALGOS
 from rl_zoo3.train import train
 
-FILES = {path.stem: path for path in (Path(exposure_gym.__file__).parent / "rl_zoo").glob("*.yml")}
+OTHERS = {"maskable_ppo", "hybrid_ppo", "pdqn"}
+"""Files for algorithms that RL Zoo does not have."""
+NAMES = {"recurrent_ppo": "ppo_lstm"}
+"""What RL Zoo calls an algorithm, where that is another name."""
+FILES = {
+    NAMES.get(path.stem, path.stem): path
+    for path in (Path(exposure_gym.__file__).parent / "rl_zoo").glob("*.yml")
+    if path.stem not in OTHERS
+}
 SETTINGS: dict[str, dict[str, Any]] = {algo: yaml.safe_load(path.read_text()) for algo, path in FILES.items()}
 SMALLER = {
     "n_envs": 2,
@@ -40,7 +48,7 @@ OUT = ["--eval-freq", "-1", "--device", "cpu", "--seed", "0", "--log-folder"]
 
 def test_there_is_a_file_for_each_agent() -> None:
     discrete = {"ppo", "dqn"}
-    assert FILES.keys() == {"ppo", "a2c", "sac", "td3", "ddpg", "tqc", "dqn"}
+    assert FILES.keys() == {"ppo", "a2c", "sac", "td3", "ddpg", "tqc", "dqn", "ppo_lstm"}
     for algo, settings in SETTINGS.items():
         assert ("PhotoRetouchDiscrete-v0" in settings) == (algo in discrete)
         assert ("PhotoRetouchBox-v0" in settings) == (algo != "dqn")
