@@ -15,6 +15,7 @@ from golden import (
     published_networks,
 )
 
+from exposure_gym.agents.exposure.losses import actor_losses
 from exposure_gym.agents.exposure.networks import Actor, dropout, entropy, sample_filter
 from exposure_gym.critic import Critic
 from exposure_gym.game import RetouchGame
@@ -178,3 +179,26 @@ def test_actor_of_any_game(masks: bool) -> None:
     assert policy.parameters.abs().max() <= 1.0
     torch.testing.assert_close(policy.probabilities.sum(dim=1), torch.ones(3))
     assert policy.probabilities.min() >= 0.4 / 8
+
+
+def test_outputs_where_tanh_is_flat_are_drawn_back() -> None:
+    """With an output x of 5 in one filter's head: ``(5 - 2)^2 / n`` in the loss, ``2 (5 - 2) / n`` on its bias."""
+    networks = published_networks()
+    game = networks.game
+    place = next(i for i, filter_ in enumerate(game.filters) if filter_.name == "exposure")
+    count = sum(filter_.num_features for filter_ in game.filters)
+    generator = torch.Generator().manual_seed(0)
+    bias = networks.actor.get_parameter(f"filter_output.{place}.bias")
+    with torch.no_grad():
+        for parameter in networks.actor.filter_output.parameters():
+            parameter.zero_()
+        bias[0] = 5.0
+    state = game.start(torch.rand(4, 3, 64, 64, generator=generator))
+    losses = [
+        actor_losses(game, *networks[1:], state, torch.zeros(4), None, progress=0.0, flatness_weight=weight).policy
+        for weight in (0.0, 0.5)
+    ]
+    torch.testing.assert_close(losses[1] - losses[0], torch.tensor(0.5 * 9.0 / count), rtol=1e-4, atol=1e-6)
+    (slope,) = torch.autograd.grad(losses[1] - losses[0], bias)
+    torch.testing.assert_close(slope[0], torch.tensor(0.5 * 6.0 / count), rtol=1e-4, atol=1e-6)
+    assert not slope[1:].any()

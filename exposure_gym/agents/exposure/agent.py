@@ -63,6 +63,9 @@ class ExposureAgent(BaseAlgorithm):
     :param score_weight: of the critic's score in the reward.
     :param entropy_weight: of the entropy term, fading over the training.
     :param gradient_penalty: weight of the critic's gradient penalty.
+    :param flatness_weight: of a penalty ``mean(max(|x| - 2, 0)^2)`` on the outputs x that tanh makes actions of. Where
+        tanh is flat no gradient comes back: a parameter that was once driven there, as all are that brighten while
+        pictures are still dark, stays there. (Published: 0.)
     :param averaging: above 0, an exponential moving average of the actor, with this decay an iteration, acts and is
         saved: critic and actor drive each other in circles, whose middle is better than any place on them (Yazıcı et
         al. 2019). Early on the average is a shorter one: ``(1 + t) / (10 + t)`` at iteration t. (Published: 0.)
@@ -102,6 +105,7 @@ class ExposureAgent(BaseAlgorithm):
         score_weight: float = 0.05,
         entropy_weight: float = 0.05,
         gradient_penalty: float = 10.0,
+        flatness_weight: float = 0.0,
         averaging: float = 0.0,
         policy_kwargs: dict[str, Any] | None = None,
         precision: str = "float32",
@@ -147,6 +151,7 @@ class ExposureAgent(BaseAlgorithm):
         self.score_weight = score_weight
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
+        self.flatness_weight = flatness_weight
         self.averaging = averaging
         self.precision = precision
         self.pool: ReplayPool | None = None
@@ -315,6 +320,7 @@ class ExposureAgent(BaseAlgorithm):
                 score_weight=self.score_weight,
                 entropy_weight=self.entropy_weight,
                 discount=self.discount,
+                flatness_weight=self.flatness_weight,
             )
         # Both gradients come from the same weights: in the published code the two updates raced.
         for network, loss in ((actor, losses.policy), (value, losses.value)):

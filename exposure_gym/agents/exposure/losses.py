@@ -22,7 +22,7 @@ class ActorLosses(NamedTuple):
     """Losses of one batch of edits and the terms they come from; ``(B,)`` unless a scalar."""
 
     policy: Tensor
-    """Scalar: ``mean(-Q - log pi(filter) * advantage)``, the advantage without gradient."""
+    """Scalar: ``mean(-Q - log pi(filter) * advantage + flatness_weight * excess)``, the advantage without gradient."""
     value: Tensor
     """Scalar: ``mean((Q - V(s))^2)``, Q without gradient."""
     transition: Transition
@@ -51,6 +51,7 @@ def actor_losses(
     score_weight: float = 0.05,
     entropy_weight: float = 0.05,
     discount: float = 1.0,
+    flatness_weight: float = 0.0,
 ) -> ActorLosses:
     """Play one edit in every game and form the losses of policy and value.
 
@@ -59,6 +60,7 @@ def actor_losses(
     :param generator: of the dropout noise; ``None`` turns dropout off.
     :param progress: how much of the training is done, 0 to 1: the entropy term fades with it.
     :param score_weight: of the critic's scores in the reward (published ``critic_logit_multiplier``).
+    :param flatness_weight: of :attr:`Policy.excess`; published: none.
     """
     vector = game.state_vector(state)
     policy = actor(state.image, vector, generator)
@@ -78,7 +80,7 @@ def actor_losses(
     next_value = value(step.state.image, game.state_vector(step.state))
     q_value = reward + discount * torch.where(step.terminated, torch.zeros_like(next_value), next_value)
     advantage = q_value.detach() - value(state.image, vector)
-    policy_loss = (-q_value - log_probability * advantage.detach()).mean()
+    policy_loss = (-q_value - log_probability * advantage.detach() + flatness_weight * policy.excess).mean()
     return ActorLosses(
         policy_loss,
         advantage.square().mean(),

@@ -23,6 +23,12 @@ class Policy(NamedTuple):
     """``(B, F)``, of choosing each filter; rows sum to 1."""
     parameters: Tensor
     """``(B, num_parameters)`` actions in [-1, 1] of all filters, chosen or not."""
+    excess: Tensor
+    """``(B,)``: how far the outputs x that tanh makes actions of lie where it is flat: ``mean(max(|x| - 2, 0)^2)``."""
+
+
+FLAT_BEYOND = 2.0
+"""There an action is 0.96 and moves with a fourteenth of the output."""
 
 
 def dropout(features: Tensor, keep: float, noise: Noise) -> Tensor:
@@ -82,17 +88,20 @@ class Actor(nn.Module):
         weights, biases = zip(*(layer.parameters() for layer in self.filter_hidden), strict=True)
         hidden = nn.functional.linear(features, torch.cat(weights), torch.cat(biases))
         heads = nn.functional.leaky_relu(hidden, 0.2).chunk(len(self.filter_hidden), dim=1)
-        actions, masks = [], []
+        actions, masks, raw = [], [], []
         for filter_, layer, head in zip(self.game.filters, self.filter_output, heads, strict=True):
             output = layer(head).float()
             actions.append(filter_.action_from_features(output[:, : filter_.num_features]))
             masks.append(torch.tanh(output[:, filter_.num_features :]))
+            raw.append(output[:, : filter_.num_features])
         parameters = torch.cat(actions + masks if self.game.masks else actions, dim=1)
+        excess = (torch.cat(raw, dim=1).abs() - FLAT_BEYOND).clamp(min=0.0).square().mean(dim=1)
 
         features = dropout(self.selector_encoder(planes), self.dropout_keep, noise)
         hidden = nn.functional.leaky_relu(self.selector_hidden(features), 0.2)
         chosen = torch.softmax(self.selector_output(hidden).float(), dim=1)
-        return Policy(chosen * (1.0 - self.exploration) + self.exploration / len(self.game.filters), parameters)
+        probabilities = chosen * (1.0 - self.exploration) + self.exploration / len(self.game.filters)
+        return Policy(probabilities, parameters, excess)
 
 
 def sample_filter(probabilities: Tensor, noise: Tensor) -> Tensor:
