@@ -19,7 +19,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch.distributions import Categorical, Normal
 
-from exposure_gym.agents import HybridPPO, PhotoExtractor
+from exposure_gym.agents import PDQN, HybridPPO, PhotoExtractor
 from exposure_gym.agents.hybrid_ppo import HybridDistribution, HybridSpace
 from exposure_gym.agents.hybrid_ppo.distributions import Heads
 from exposure_gym.agents.hybrid_ppo.spaces import game_blocks
@@ -336,6 +336,15 @@ def test_parameters_can_be_carried_over() -> None:
     other.set_parameters(one.get_parameters())  # type: ignore[arg-type]
     seen = np.array([[0.5, 0.6, 0.8]], np.float32)
     assert_same_actions(one.predict(seen, deterministic=True)[0], other.predict(seen, deterministic=True)[0])
+
+
+def test_policies_can_be_kept_alone(tmp_path: Path) -> None:
+    seen = np.array([[0.5, 0.6, 0.8]], np.float32)
+    for agent in (HybridPPO, PDQN):
+        policy = agent("MlpPolicy", WalkerVecEnv(2), parameter_blocks=BLOCKS, seed=0, device="cpu").policy
+        policy.save(str(tmp_path / "policy.pth"))
+        alone = type(policy).load(str(tmp_path / "policy.pth"), device="cpu")
+        assert_same_actions(policy.predict(seen, deterministic=True)[0], alone.predict(seen, deterministic=True)[0])
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
