@@ -234,10 +234,10 @@ def trained(kind: str, training: str, seed: int, photos: Photos, options: argpar
     config: dict[str, Any] = {
         "settings": asdict(settings),
         "reading": photos.reading,
+        "crops": [len(photos.inputs), len(photos.targets)],
         "training": training,
         "seed": seed,
     }
-    config["crops"] = [len(photos.inputs), len(photos.targets)]
     path = options.runs / f"{options.set}-{kind}-{training}-{settings.iterations}-seed-{seed}.safetensors"
     if path.exists():
         tensors, kept = read_model(path, FORMAT)
