@@ -59,6 +59,7 @@ def test_every_script_is_tested_and_in_the_readme() -> None:
         "xmp_accuracy",
         "critic_battery",
         "reward_hacking",
+        "compare_agents",
         "train_critic",
     }
     readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,179 @@
+"""Pictures of a comparison: curves, intervals, profiles, who beats whom, and who hacked the critic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from exposure_gym.files import replacing
+
+SEARCHERS = "#8a8a8a"
+PAPER = "#b0413e"
+DPI = 110
+
+
+def draw_all(summary: dict[str, Any], folder: Path) -> None:
+    """Write ``benchmark-*.png``.
+
+    :raises ValueError: Matplotlib is missing.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise ValueError('figures need Matplotlib: pip install "exposure-gym[compare]"') from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {
+        "curves": _curves,
+        "intervals": _intervals,
+        "profiles": _profiles,
+        "improvement": _improvement,
+        "hacking": _hacking,
+    }
+    for name, draw in pictures.items():
+        figure = draw(summary, plt)
+        with replacing(folder / f"benchmark-{name}.png") as temporary:
+            figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
+        plt.close(figure)
+
+
+def _colours(summary: dict[str, Any]) -> dict[str, Any]:
+    """Those that learn have colours of their own, the paper's agent red, those that do not are grey."""
+    from matplotlib import colormaps
+
+    palette = [colormaps["tab20"](i) for i in (0, 2, 4, 8, 10, 12, 16, 18, 1, 3, 5, 9, 11)]
+    colours: dict[str, Any] = {}
+    for name, row in summary["algorithms"].items():
+        if name.startswith("exposure"):
+            colours[name] = PAPER if name == "exposure" else "#e08a3c"
+        else:
+            colours[name] = palette[len(colours) % len(palette)] if "curve" in row else SEARCHERS
+    return colours
+
+
+def _tidy(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def _curves(summary: dict[str, Any], plt: Any) -> Any:
+    """Sample efficiency, and the same in time of the processor."""
+    colours = _colours(summary)
+    figure, grid = plt.subplots(1, 2, figsize=(12, 4.8), sharey=True, layout="constrained")
+    panels = (("curve", "steps", "edits made"), ("curve_in_time", "cpu_seconds", "CPU seconds of learning"))
+    for axes, (key, x, title) in zip(grid, panels, strict=True):
+        for name, row in summary["algorithms"].items():
+            if key not in row:
+                continue
+            curve, points = row[key], summary["grid"][x]
+            if x == "cpu_seconds":  # no further than it learned
+                shown = sum(point <= row["cpu_seconds"] for point in points)
+                curve, points = {part: values[:shown] for part, values in curve.items()}, points[:shown]
+            axes.plot(points, curve["value"], color=colours[name], linewidth=1.8, label=row["label"])
+            axes.fill_between(points, curve["low"], curve["high"], color=colours[name], alpha=0.12, linewidth=0)
+        for style, (name, row) in zip(
+            ("-", "--", "-.", ":", (0, (1, 3)), (0, (5, 5))),
+            ((name, row) for name, row in summary["algorithms"].items() if "curve" not in row and name != "random"),
+            strict=False,
+        ):
+            axes.axhline(
+                row["reward"]["value"], color=PAPER if name == "shipped" else SEARCHERS, linestyle=style, linewidth=1.1,
+                label=row["label"],
+            )  # fmt: skip
+        axes.set_xlabel(title)
+        _tidy(axes)
+    grid[0].set_ylabel("reward of an episode, held-out photographs")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def _intervals(summary: dict[str, Any], plt: Any) -> Any:
+    """The interquartile means of the measures."""
+    rows = sorted(summary["algorithms"].items(), key=lambda item: item[1]["reward"]["value"])
+    colours = _colours(summary)
+    measures = {
+        "reward": "reward",
+        "critic": "critic's part of it",
+        "histogram_intersection": "histogram intersection (%)",
+        "ciede2000": "CIEDE2000 (less is better)",
+    }
+    figure, grid = plt.subplots(
+        1, len(measures), figsize=(13, 0.8 + 0.3 * len(rows)), sharey=True, layout="constrained"
+    )
+    for axes, (measure, title) in zip(grid, measures.items(), strict=True):
+        for place, (name, row) in enumerate(rows):
+            value = row[measure]
+            axes.plot([value["low"], value["high"]], [place, place], color=colours[name], linewidth=5, alpha=0.5)
+            axes.plot(value["value"], place, "o", color=colours[name], markersize=5)
+        axes.set_title(title, fontsize=10)
+        _tidy(axes)
+    grid[0].set_yticks(range(len(rows)), [row["label"] for _, row in rows])
+    if any(row["reward"]["low"] < -4.5 for _, row in rows):
+        grid[0].set_xlim(left=-4.6)
+    return figure
+
+
+def _profiles(summary: dict[str, Any], plt: Any) -> Any:
+    """For every score the share of runs above it."""
+    colours = _colours(summary)
+    figure, axes = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
+    thresholds = summary["grid"]["score"]
+    for name, profile in summary["profiles"].items():
+        row = summary["algorithms"][name]
+        if "curve" not in row:
+            continue
+        axes.plot(thresholds, profile["value"], color=colours[name], linewidth=1.8, label=row["label"])
+        axes.fill_between(thresholds, profile["low"], profile["high"], color=colours[name], alpha=0.1, linewidth=0)
+    anchored = {"identity", "greedy"} <= set(summary["algorithms"])
+    axes.set_xlabel("score: 0 changes nothing, 1 is greedy search" if anchored else "reward")
+    axes.set_ylabel("share of runs above it")
+    _tidy(axes)
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    return figure
+
+
+def _improvement(summary: dict[str, Any], plt: Any) -> Any:
+    """The probability that a run of the row beats one of the column."""
+    order = sorted(summary["algorithms"], key=lambda name: -summary["algorithms"][name]["reward"]["value"])
+    table = [[summary["improvement"][a][b]["value"] if a != b else 0.5 for b in order] for a in order]
+    labels = [summary["algorithms"][name]["label"] for name in order]
+    size = 2.2 + 0.42 * len(order)
+    figure, axes = plt.subplots(figsize=(size + 0.8, size), layout="constrained")
+    picture = axes.imshow(table, cmap="RdYlBu", vmin=0.0, vmax=1.0)
+    axes.set_xticks(range(len(order)), labels, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(order)), labels, fontsize=8)
+    for i, row in enumerate(table):
+        for j, value in enumerate(row):
+            if i != j:
+                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7)
+    figure.colorbar(picture, label="probability that a run of the row beats one of the column", shrink=0.7)
+    return figure
+
+
+def _hacking(summary: dict[str, Any], plt: Any) -> Any:
+    """What the critic says against what it cannot argue about."""
+    colours = _colours(summary)
+    figure, grid = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
+    measures = {
+        "histogram_intersection": "histogram intersection with finished photographs (%)",
+        "ciede2000": "colour difference to the finished version (CIEDE2000)",
+    }
+    rows = {name: row for name, row in summary["algorithms"].items() if name != "random"}
+    for axes, (measure, title) in zip(grid, measures.items(), strict=True):
+        for name, row in rows.items():
+            x, y = row["critic"], row[measure]
+            colour = "#333333" if colours[name] == SEARCHERS else colours[name]
+            axes.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, alpha=0.4)
+            axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, alpha=0.4)
+            axes.plot(x["value"], y["value"], "o" if "curve" in row else "s", color=colour, markersize=6)
+            axes.annotate(
+                row["label"], (x["value"], y["value"]), xytext=(5, 4), textcoords="offset points", fontsize=7.5
+            )
+        axes.set_xlabel("what the frozen critic gives")
+        axes.set_ylabel(title)
+        _tidy(axes)
+    grid[1].invert_yaxis()
+    return figure
