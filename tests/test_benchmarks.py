@@ -61,6 +61,7 @@ def test_every_script_is_tested_and_in_the_readme() -> None:
         "reward_hacking",
         "compare_agents",
         "train_critic",
+        "regressors",
     }
     readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     assert [name for name in scripts if f"`python benchmarks/{name}.py`" not in readme] == []
@@ -98,7 +99,7 @@ def test_kept_results_are_of_full_runs() -> None:
         if path.stem == "xmp_accuracy":  # colour differences
             assert all(row["mean"] <= row["p95"] <= row["max"] for row in report["rows"])
             continue
-        if path.stem in ("paper_table", "ablations"):  # which measure no time
+        if path.stem in ("paper_table", "ablations", "regressors"):  # which measure no time
             assert all({"value", "interval"} <= set(row["mean"]) for row in report["rows"] if "source" not in row)
             continue
         if path.stem == "critic_battery" or path.stem.startswith("reward_hacking_"):  # rewards and histograms
