@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
+from copy import deepcopy
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +23,9 @@ from exposure_gym.filters import Filter
 from exposure_gym.photo import Image3
 from exposure_gym.recipe import Edit
 from exposure_gym.rewards import CRITIC, CriticReward, RewardModel
+
+KEPT_GAMES = 8
+"""Photographs whose last game is kept, with all its positions: some 0.1 MB a position."""
 
 
 class Move(NamedTuple):
@@ -61,11 +67,26 @@ class NoCritic:
         return image.new_zeros(len(image))
 
 
+class _Position(NamedTuple):
+    """A game after some edits."""
+
+    env: PhotoRetouchEnv
+    """The environment as it stands there. Never stepped: a copy of it is."""
+    score: float
+    """Of the picture."""
+    asked: Edit | None
+    """The edit that led there, as it was asked for."""
+    move: Move | None
+    """The same, as it was played; both are None at the beginning."""
+
+
 class Referee:
-    """One environment, in which every game is played from its beginning: nothing is left over from the game before.
+    """An environment in which every game is played from its beginning: nothing is left over from the game before.
 
     Going back to a step and changing it is therefore what it is for any player: a reset on the same photograph, and
-    the steps again. May be called from several threads.
+    the steps again. The positions of the game that was played last on a photograph are kept, and the next one there
+    goes on from a copy of the last position that both share: a slider that moves costs one step of the environment.
+    May be called from several threads.
 
     :param max_steps: edits in a game.
     :param reward: judges the pictures; the shipped critic by default.
@@ -73,6 +94,7 @@ class Referee:
 
     def __init__(self, max_steps: int = 5, reward: RewardModel | None = None) -> None:
         self.env = PhotoRetouchEnv(_some_photos(), reward="critic" if reward is None else reward, max_steps=max_steps)
+        self._kept: OrderedDict[bytes, list[_Position]] = OrderedDict()  # by photograph, the one used last at the end
         self._lock = threading.Lock()
 
     @property
@@ -100,21 +122,38 @@ class Referee:
         if len(edits) > self.max_steps:
             raise ValueError(f"a game has {self.max_steps} steps, not {len(edits)}")
         with self._lock:
-            observation, _ = self.env.reset(options={"photo": view})
-            score = start = self._score(observation)
-            moves = []
-            for edit in edits:
-                action = self.env.form.action_from_edit(edit)
-                observation, reward, _, _, info = self.env.step(action)
-                terms = dict(info["rewards"])
-                score += terms.pop(self.env.reward_model.name)
-                penalties = {name: -value + 0.0 for name, value in terms.items()}
-                moves.append(Move(self.env.recipe.edits[-1], reward, penalties, score))
-            return Trajectory(start, tuple(moves))
+            photo = view.tobytes()
+            before = self._kept.get(photo) or [self._beginning(view)]
+            pairs = zip(before[1:], edits, strict=False)
+            shared = 1 + sum(1 for _ in takewhile(lambda pair: pair[0].asked == pair[1], pairs))
+            game = before[:shared]
+            for edit in edits[shared - 1 :]:
+                game.append(self._after(game[-1], edit))
+            self._kept[photo] = game
+            self._kept.move_to_end(photo)
+            if len(self._kept) > KEPT_GAMES:
+                self._kept.popitem(last=False)
+        return Trajectory(game[0].score, tuple(position.move for position in game if position.move is not None))
 
-    def _score(self, observation: dict[str, Any]) -> float:
+    def _beginning(self, view: Image3) -> _Position:
+        env = self._copy(self.env)
+        observation, _ = env.reset(options={"photo": view})
         image = torch.from_numpy(np.ascontiguousarray(observation["image"].transpose(2, 0, 1)))[None]
-        return float(self.env.reward_model.potential(image)[0])
+        return _Position(env, float(env.reward_model.potential(image)[0]), None, None)
+
+    def _after(self, position: _Position, edit: Edit) -> _Position:
+        env = self._copy(position.env)
+        _, reward, _, _, info = env.step(env.form.action_from_edit(edit))
+        terms = dict(info["rewards"])
+        score = position.score + terms.pop(env.reward_model.name)
+        penalties = {name: -value + 0.0 for name, value in terms.items()}
+        return _Position(env, score, edit, Move(env.recipe.edits[-1], reward, penalties, score))
+
+    @staticmethod
+    def _copy(env: PhotoRetouchEnv) -> PhotoRetouchEnv:
+        """The environment with a game of its own; rules, critic and photographs, which never change, are shared."""
+        shared = env.game, env.form, env.reward_model, env.photos, env.observation_space, env.action_space
+        return deepcopy(env, {id(each): each for each in shared})
 
 
 def load_referee(model: Path | None, max_steps: int) -> tuple[Referee, str]:
