@@ -85,7 +85,9 @@ PYVIPS = """
 import sys, pyvips
 source, target = sys.argv[1:]
 photo = pyvips.Image.new_from_file(source, access="sequential")
-curve = ((pyvips.Image.identity(ushort=True) / 65535) * 2**1.3) ** (1 / 2.4) * 65535
+codes = pyvips.Image.identity(ushort=True) / 65535
+light = (codes <= 0.04045).ifthenelse(codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
+curve = (light * 2**1.3) ** (1 / 2.4) * 65535
 photo = photo.maplut((curve > 65535).ifthenelse(65535, curve).cast("ushort"))
 grey = [0.27, 0.67, 0.06]
 more = [[1.4 * (i == j) - 0.4 * grey[j] for j in range(3)] for i in range(3)]
@@ -101,7 +103,7 @@ Auto=false
 Compensation=1.3
 Saturation=20
 CurveMode=Standard
-Curve=1;0;0;0.25;0.35;0.75;0.85;1;1;
+Curve=1;0;0;0.25;0.24;0.75;0.78;1;1;
 """
 
 Command = list["str | Path"]
@@ -195,7 +197,8 @@ def other_programs(folder: Path, source: Path, target: Path) -> dict[str, Comman
         "darktable": "no darktable-cli command",
     }
     if convert := _which("magick", "convert-im6.q16", "convert"):
-        edits = ["-evaluate", "multiply", "2.46", "-gamma", "2.4", "-modulate", "100,120"]
+        edits = ["-colorspace", "RGB", "-evaluate", "multiply", "2.46", "-gamma", "2.4", "-set", "colorspace", "sRGB"]
+        edits += ["-modulate", "100,120"]
         found["ImageMagick"] = [convert, source, *edits, target]
     for python in (sys.executable, _which("python3")):
         if python and subprocess.run([python, "-c", "import pyvips"], capture_output=True).returncode == 0:

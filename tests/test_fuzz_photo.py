@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from damaged_photos import damaged, healthy
 from fuzz_photo import fuzz
+from PIL import Image
 
 from exposure_gym.photo import PhotoError, read_linear
 
@@ -34,6 +38,40 @@ def test_every_truncation_is_refused(tmp_path: Path, name: str, capfd: pytest.Ca
     data, path = healthy()[name], tmp_path / name
     lengths = {*range(min(400, len(data))), *range(0, len(data), 13), *range(max(0, len(data) - 100), len(data))}
     for length in sorted(lengths):
+        path.write_bytes(data[:length])
+        with pytest.raises(PhotoError):
+            read_linear(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def small() -> dict[str, bytes]:
+    """Photographs of 35 pixels, so that every length can be tried."""
+    image = Image.fromarray(np.random.default_rng(3).integers(0, 256, (5, 7, 3), dtype=np.uint8))
+
+    def saved(kind: str, **options: Any) -> bytes:
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        return file.getvalue()
+
+    return {
+        "baseline.jpg": saved("JPEG"),
+        "progressive.jpg": saved("JPEG", progressive=True, subsampling=0),
+        "eight.png": saved("PNG"),
+        "plain.tif": saved("TIFF"),
+        "lzw.tif": saved("TIFF", compression="tiff_lzw"),
+        "deflate.tif": saved("TIFF", compression="tiff_adobe_deflate"),
+        "lossy.webp": saved("WEBP"),  # not read at all, as long as that is so
+        "lossless.webp": saved("WEBP", lossless=True),
+    }
+
+
+@pytest.mark.parametrize("name", small())
+def test_every_length_of_small_ones_is_refused(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    data, path = small()[name], tmp_path / name
+    if not name.endswith("webp"):
+        path.write_bytes(data)
+        assert read_linear(path).pixels.shape == (5, 7, 3)
+    for length in range(len(data)):
         path.write_bytes(data[:length])
         with pytest.raises(PhotoError):
             read_linear(path)
