@@ -113,7 +113,7 @@ class Guard:
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or hosts[0] not in self.hosts:
-            return 403, "this server does not go by that name; use the address that exposure-gym play printed"
+            return 403, "this server does not go by that name; use the address that was printed at the start"
         if scope["method"] not in _SAFE:
             if any(not self.hosts.is_origin(origin) for origin in headers.getlist("origin")):
                 return 403, "requests from other pages are refused"
