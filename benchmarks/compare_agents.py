@@ -2,7 +2,7 @@
 
     python benchmarks/compare_agents.py --preset smoke         # minutes on two cores: runs, then table and figures
     python benchmarks/compare_agents.py --preset main          # the table of docs/benchmark.md
-    python benchmarks/compare_agents.py report --preset main --figures docs/images    # from what is kept
+    python benchmarks/compare_agents.py report --preset main --figures docs/images --page docs/benchmark.md
 
 Every run (an algorithm, a seed, an environment) leaves a file under ``<out>/<name>/cells``, and one that is there with
 the same settings is not played again: kill it anywhere, start it again, and at most the run in progress is lost.
@@ -34,11 +34,14 @@ def main() -> int:
     broken = False
     if options.action == "run":
         broken = play(comparison, folder, options)
-    from compare.report import write_report
+    from compare.report import put_into_page, write_report
 
     try:
-        print(write_report(comparison, folder, options.figures or folder))
-    except ValueError as error:
+        table = write_report(comparison, folder, options.figures or folder)
+        print(table)
+        if options.page is not None:
+            put_into_page(table, options.page)
+    except (ValueError, OSError) as error:
         sys.exit(f"compare_agents.py: {error}")
     return 1 if broken else 0
 
@@ -92,6 +95,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results (benchmarks/results/compare)")
     parser.add_argument("--figures", type=Path, help="folder of the figures (that of the results)")
+    parser.add_argument("--page", type=Path, help="put the table into this page too, between its marks")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")

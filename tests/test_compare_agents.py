@@ -257,6 +257,13 @@ def test_a_report_is_written(tmp_path: Path) -> None:
         (cells / path.name).write_bytes(path.read_bytes())
     table = report.write_report(read_comparison("tiny"), tmp_path, tmp_path / "figures")
     assert (tmp_path / "report.md").read_text() == table
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
+    report.put_into_page(table, page)
+    assert page.read_text() == f"before\n{report.BEGIN}{table}{report.END}after\n"
+    (tmp_path / "other.md").write_text("nothing")
+    with pytest.raises(ValueError, match="has no lines"):
+        report.put_into_page(table, tmp_path / "other.md")
     assert [line.split(" |")[0] for line in table.splitlines()[2:4]] == ["| auto levels", "| PPO"]
     assert json.loads((tmp_path / "report.json").read_text())["comparison"] == "tiny"
     pictures = {path.name for path in (tmp_path / "figures").iterdir()}

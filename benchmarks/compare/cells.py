@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -53,17 +52,23 @@ class Examiner:
         self._cpu += time.process_time() - cpu
 
 
-@lru_cache(maxsize=2)
-def _arena(options: str) -> Arena:
-    """Made once for all runs in an environment."""
-    return Arena(**json.loads(options))
+_ARENAS: dict[str, Arena] = {}
+
+
+def _arena(options: dict[str, Any]) -> Arena:
+    """Made once for all runs in an environment. (Not by a cache of functools, which does not travel to other nodes.)"""
+    key = json.dumps(options)
+    if key not in _ARENAS:
+        _ARENAS.clear()
+        _ARENAS[key] = Arena(**options)
+    return _ARENAS[key]
 
 
 def run_cell(cell: Cell, progress: Progress = lambda steps: None) -> dict[str, Any]:
     """Play one run in one thread, and tell how it went, as JSON can hold it."""
     torch.set_num_threads(1)
     load = harness.OtherLoad()
-    examiner = Examiner(_arena(json.dumps(cell.options)), cell.evaluate_every, progress)
+    examiner = Examiner(_arena(cell.options), cell.evaluate_every, progress)
     setting = Setting(examiner.arena, cell.steps, cell.seed, cell.encoder, cell.hyperparameters)
     algorithm = ALGORITHMS[cell.algorithm]
     algorithm.run(setting, examiner.show)

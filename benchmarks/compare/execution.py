@@ -106,6 +106,7 @@ def run_on_ray(cells: Iterable[Cell], folder: Path, address: str | None) -> Iter
     from compare import algorithms, arena, config
     from compare import cells as cells_module
 
+    cells_module._ARENAS.clear()
     for module in (harness, critic_battery, ppo_single_file, compare, config, arena, algorithms, cells_module):
         ray.cloudpickle.register_pickle_by_value(module)
     ours = not ray.is_initialized()

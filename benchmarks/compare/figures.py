@@ -148,7 +148,8 @@ def _improvement(summary: dict[str, Any], plt: Any) -> Any:
     for i, row in enumerate(table):
         for j, value in enumerate(row):
             if i != j:
-                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7)
+                axes.text(j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7,
+                    color="white" if abs(value - 0.5) > 0.35 else "black")  # fmt: skip
     figure.colorbar(picture, label="probability that a run of the row beats one of the column", shrink=0.7)
     return figure
 

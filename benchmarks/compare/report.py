@@ -239,6 +239,22 @@ def _interval(value: dict[str, float]) -> str:
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+
+
+def put_into_page(table: str, page: Path) -> None:
+    """Replace what stands between the marks of a page.
+
+    :raises ValueError: it has no marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{page}: has no lines {BEGIN.strip()} and {END.strip()} to put the table between")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    with replacing(page) as temporary:
+        temporary.write_text(f"{before}{BEGIN}{table}{END}{after}", encoding="utf-8")
+
+
 def write_report(comparison: Comparison, folder: Path, figures: Path) -> str:
     """Write tables to ``folder`` and pictures to ``figures``; the table.
 
