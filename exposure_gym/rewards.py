@@ -24,7 +24,7 @@ from exposure_gym.game import Transition
 from exposure_gym.networks import initialise
 
 WEIGHTS = Path(__file__).parent / "weights" / "exposure"
-"""Folder of the shipped policy and critic."""
+"""Folder of the shipped agent: its policy, and the critic it was trained against."""
 
 
 class RewardModel(Protocol):
@@ -205,19 +205,20 @@ def reward_terms(name: str, before: Tensor, after: Tensor, step: Transition) -> 
 
 # -- the critic of v0 --------------------------------------------------------------------------------------------------
 
-CRITIC = WEIGHTS / "critic.safetensors"
-CRITIC_HASH = WEIGHTS / "critic.sha256"
-"""SHA-256 of the critic that version 0 of the environments is defined with, as ``sha256sum`` writes and checks it."""
+CRITIC = WEIGHTS.parent / "v0" / "critic.safetensors"
+"""The critic that version 0 of the environments is defined with: a file of its own, which stays when agents change."""
+CRITIC_HASH = CRITIC.with_name("critic.sha256")
+"""Its SHA-256, as ``sha256sum`` writes and checks it."""
 
 
 @cache
 def shipped_critic() -> Critic:
-    """The critic that ships with the package, frozen, on the CPU."""
+    """The critic that version 0 of the environments is defined with, frozen, on the CPU."""
     with torch.random.fork_rng(devices=[]):
         return load_critic(CRITIC)
 
 
-def record_critic(folder: Path = WEIGHTS) -> str:
+def record_critic(folder: Path = CRITIC.parent) -> str:
     """Declare the critic in a folder to be the one of v0: write its hash beside it. Done at a release.
 
     :return: the hash.

@@ -19,6 +19,7 @@ from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.rewards import (
     CRITIC,
     CRITIC_HASH,
+    WEIGHTS,
     AdversarialReward,
     CriticReward,
     ReferenceReward,
@@ -71,6 +72,13 @@ def test_the_recorded_hash_is_the_shipped_critics() -> None:
     digest, name = CRITIC_HASH.read_text().split()
     assert digest == hashlib.sha256(CRITIC.read_bytes()).hexdigest(), "run exposure_gym.rewards.record_critic()"
     assert name == CRITIC.name
+
+
+def test_version_0_does_not_change_with_the_shipped_agent() -> None:
+    assert CRITIC.parent != WEIGHTS
+    assert CRITIC_HASH.parent == CRITIC.parent
+    recorded = "82bbbabee3a1ed487d6cb4fe2442d0a802eda58570ebc59fe23f0fe5df2b608e"
+    assert CRITIC_HASH.read_text() == f"{recorded}  {CRITIC.name}\n", "another critic needs another version"
 
 
 def test_recording_a_critic(tmp_path: Path) -> None:

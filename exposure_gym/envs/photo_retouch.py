@@ -132,7 +132,7 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
 
     ## Version History
 
-    * v0: the published game with a frozen critic, whose weights' hash is in `weights/exposure/critic.sha256`.
+    * v0: the published game with a frozen critic, whose weights' hash is in `weights/v0/critic.sha256`.
       Another one under the same name warns.
     """
 
