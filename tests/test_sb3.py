@@ -14,6 +14,7 @@ from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
+from exposure_gym.agents import ExposureAgent
 from exposure_gym.data import builtin_photos
 from exposure_gym.envs import AdversarialCallback, SB3VecEnv, make_sb3_env
 from exposure_gym.recipe import Edit
@@ -135,6 +136,18 @@ def test_games_are_those_of_dummy_vec_env(form: str) -> None:
                     np.testing.assert_allclose(info["terminal_observation"][key], value, atol=1e-5)
     assert truncated
     assert stopped == (form == "box")  # one of 9 scores against one of 36 actions
+
+
+def test_hybrid_agents_are_evaluated_on_the_batch() -> None:
+    """What ``predict`` of a hybrid agent returns, a dict a game, is an action of the batch."""
+    envs = make_sb3_env("PhotoRetouch-v0", n_envs=3, **SMALL)
+    agent = ExposureAgent(
+        env=envs, seed=0, device="cpu", policy_kwargs={"base_channels": 2, "features": 16, "hidden": 4}
+    )
+    player: Any = agent  # SB3 types actions as arrays
+    rewards, lengths = evaluate_policy(player, envs, n_eval_episodes=6, return_episode_rewards=True)
+    assert lengths == [5] * 6
+    assert np.isfinite(rewards).all()
 
 
 def test_the_rest_of_the_interface(rng: np.random.Generator) -> None:

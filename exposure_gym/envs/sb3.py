@@ -65,7 +65,10 @@ class SB3VecEnv(VecEnv):
         self._reset_options()
         return dict(observations)
 
-    def step_async(self, actions: NDArray[Any]) -> None:
+    def step_async(self, actions: NDArray[Any] | Sequence[dict[str, Any]] | dict[str, NDArray[Any]]) -> None:
+        """:param actions: an array; of the hybrid form a dict a game, as agents predict them, or a dict of arrays."""
+        if isinstance(actions, list):
+            actions = {name: np.stack([action[name] for action in actions]) for name in actions[0]}
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
