@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import struct
 import sys
@@ -311,6 +312,41 @@ def test_camera_raw_curves_are_the_recipe_on_greys(recipe: Recipe, tmp_path_fact
         wanted = 255 * recipe.apply(np.tile(x, (3, 1))[:, None])[channel, 0].clip(0.0, 1.0)
         assert abs(values - wanted).mean() < 1.5
         assert np.quantile(abs(values - wanted), 0.95) < 6
+
+
+CAMERA_RAW: dict[str, Any] = {  # Adobe's XMP Specification, part 2, "Camera Raw namespace", and where its sliders end
+    "Version": str,
+    "ProcessVersion": str,
+    "WhiteBalance": ("As Shot", "Auto", "Daylight", "Cloudy", "Shade", "Tungsten", "Fluorescent", "Flash", "Custom"),
+    "Exposure2012": (-5.0, 5.0),
+    **dict.fromkeys(("Contrast2012", "Highlights2012", "Shadows2012", "Whites2012", "Blacks2012"), (-100, 100)),
+    **dict.fromkeys(("Texture", "Clarity2012", "Dehaze", "Vibrance", "Saturation"), (-100, 100)),
+    "ConvertToGrayscale": ("True", "False"),
+    "ToneCurveName2012": ("Linear", "Custom"),
+    **dict.fromkeys(("HasSettings", "HasCrop", "AlreadyApplied"), ("True", "False")),
+}
+
+
+@settings(deadline=None, max_examples=20)
+@given(recipe=recipes([f.name for f in default_filters()]))
+def test_camera_raw_settings_have_adobes_names_and_ranges(
+    recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("xmp") / "a.xmp"
+    recipe.to_xmp(path, "camera-raw")
+    found, curves = settings_of(path)
+    assert list(curves) == ["", "Red", "Green", "Blue"]
+    assert all(2 <= len(curve) <= 16 for curve in curves.values())
+    assert set(found) == set(CAMERA_RAW)
+    for name, value in found.items():
+        allowed = CAMERA_RAW[name]
+        if allowed is str:
+            assert re.fullmatch(r"\d+\.\d+", value)
+        elif isinstance(allowed[0], str):
+            assert value in allowed
+        else:
+            assert re.fullmatch(r"0|[+-]\d+(\.\d\d)?", value)
+            assert allowed[0] <= float(value) <= allowed[1]
 
 
 def test_camera_raw_sliders(tmp_path: Path) -> None:
