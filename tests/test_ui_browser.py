@@ -17,7 +17,7 @@ from PIL import Image
 pytest.importorskip("starlette", reason='needs pip install "exposure-gym[play]"')
 pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 from ui_browser import PHONE, Editor, Player, chromium, decoded
 from web_server import Site
 
@@ -345,6 +345,26 @@ def test_broken_photos(browser: Browser, editor: Editor) -> None:
         me.drag_slider(0.7)
         me.press("Enter")
         assert len(me.steps) == 1
+
+
+def test_a_photo_that_takes_long_says_so(browser: Browser, editor: Editor) -> None:
+    with Player(browser, f"{editor.url}?user=slow") as me:
+        page = me.page
+        assert not page.is_visible("#opening")
+        held: list[Route] = []
+        page.route("**/api/photos/3/preview", lambda route: held.append(route), times=1)
+        page.select_option("#photos", "3")
+        page.wait_for_function(
+            "() => getComputedStyle(document.getElementById('opening')).opacity === '1' && !opening.hidden"
+        )
+        assert me.text("#opening") == "Opening rocket.tif …"
+        me.check("opening")
+        while not held:
+            page.wait_for_timeout(20)
+        held[0].continue_()
+        page.wait_for_selector("#opening", state="hidden")
+        me.settle()
+        assert me.pixels().mean() > 0
 
 
 def test_photo_of_24_megapixels(browser: Browser, editor: Editor, tmp_path: Path) -> None:

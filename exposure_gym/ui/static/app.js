@@ -4,7 +4,7 @@ import { connection, Gone, get, post, rememberedSession, rememberSession, user }
 import { isNeutral, neutralOf } from "./controls.js";
 import { listen, writeHelp } from "./keyboard.js";
 import { showBeginning, showNoPhoto, showPicture } from "./look.js";
-import { banner, notice, say } from "./messages.js";
+import { banner, notice, opening, say } from "./messages.js";
 import { focusFirst, makeTabs, markUsed, onMove, reset, showFilter } from "./panel.js";
 import { chooseWay, drawAgentButtons, drawSuggestion } from "./partner.js";
 import { drawPhotos, markPhoto, neighbour, nextWaiting, photosLeft } from "./photos.js";
@@ -48,6 +48,7 @@ function setSession(session) {
 
 async function openPhoto(id) {
   notice(null);
+  opening(state.session.photos.find((photo) => photo.id === id).name);
   say("");
   Object.assign(state, { draft: null, suggestion: null, looking: null });
   try {

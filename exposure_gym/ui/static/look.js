@@ -3,7 +3,7 @@
 import { bitmap, Gone, get, post, unpack } from "./api.js";
 import { drawHistogram } from "./drawing.js";
 import { latest } from "./latest.js";
-import { say } from "./messages.js";
+import { opening, say } from "./messages.js";
 import { showCurve } from "./panel.js";
 import { changing, state } from "./state.js";
 import { pictureKey, signed } from "./strip.js";
@@ -78,7 +78,9 @@ async function attempt(work) {
     await work();
   } catch (error) {
     busy(false);
-    if (!(error instanceof Gone)) say(error.message);
+    if (error instanceof Gone) return;
+    opening(null);
+    say(error.message);
   }
 }
 
@@ -89,6 +91,7 @@ function draw(turn, photo, answer, picture) {
   if (turn < drawn || state.photo?.id !== photo) return false;
   drawn = turn;
   showAfter(picture);
+  opening(null);
   drawLevels(answer);
   showCurve(answer.curve);
   forecast(answer);
