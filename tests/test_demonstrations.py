@@ -150,3 +150,22 @@ def test_cloning_makes_a_persons_choices_likelier(played: Path, monkeypatch: pyt
         chosen, _ = agent.predict({name: value.numpy() for name, value in observation.items()}, deterministic=True)
         assert chosen["filter"] == action["filter"]  # type: ignore[call-overload]
     assert "nats" in capsys.readouterr().out
+
+
+def test_cloning_makes_whole_actions_likelier(played: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from exposure_gym.agents import HybridPPO
+
+    monkeypatch.chdir(played.parent)
+    block = blocks()[2].replace('"features": 256', '"base_channels": 4, "features": 64').replace("lr=3e-4", "lr=3e-3")
+    names: dict[str, Any] = {}
+    exec(compile(block.replace("epochs = 20", "epochs = 150"), str(PAGE), "exec"), names)
+    losses = names["losses"]
+    assert len(losses) == 150
+    assert losses[-1] < losses[0] - 1.0
+    assert not names["policy"].log_std.any()
+
+    model = HybridPPO.load("cloned_ppo", device="cpu")
+    for observation, action in names["demonstrations"]:
+        chosen, _ = model.predict({name: value.numpy() for name, value in observation.items()}, deterministic=True)
+        assert chosen["filter"] == action["filter"]
+    assert "nats" in capsys.readouterr().out
