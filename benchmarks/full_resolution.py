@@ -19,7 +19,7 @@ from harness import OtherLoad, Row, Timing, arguments, measure_in_turns, rounds,
 from numpy.typing import NDArray
 
 from exposure_gym._output_profiles import output_of
-from exposure_gym.color import SRGB_TO_PROPHOTO, srgb_decode
+from exposure_gym.color import SRGB_TO_PROPHOTO, Space, srgb_decode
 from exposure_gym.fused import Pass, Source, in_bands
 from exposure_gym.recipe import Edit, Recipe
 
@@ -38,7 +38,8 @@ METHOD = (
     "the system must first provide) or memory in use. x copy: the median of the rounds' ratios to that copy. "
     "Whole process: a new process each time, from start to exit, taking turns; peak resident memory as the kernel "
     "counts it; the input file is in the page cache. Ours: a new Python imports the library, loads the recipe and "
-    "calls develop_file, which flushes its result to the disk (the others do not). 'three edits': exposure, a curve "
+    "calls develop_file, which flushes its result to the disk (the others do not). 'retouch' is the command, with the "
+    "shipped agent where it decides, and then with recipe and figure of the steps. 'three edits': exposure, a curve "
     "and saturation, which the other programs do too, each in its own way. 'as floats' reads, edits and writes the "
     "photograph by read_linear, Recipe.apply_photo and write_display. 'nothing compiled': the first process of all, "
     "with an empty cache of machine code. x published: its whole-process time over ours."
@@ -148,7 +149,7 @@ def engine(codes: NDArray[np.uint16], *, warmup: int, runs: int, deadline: float
     wide = np.tile((np.linspace(0.0, 1.0, 65536) ** 1.8).astype(np.float32), (3, 1))
     to_srgb = np.linalg.inv(SRGB_TO_PROPHOTO)
 
-    def fused(source: Source, space: str, bits: int, *, dither: bool = False) -> Callable[[], None]:
+    def fused(source: Source, space: Space, bits: int, *, dither: bool = False) -> Callable[[], None]:
         target = narrow if bits == 8 else out
 
         def develop() -> None:  # with its preparation
@@ -233,6 +234,11 @@ def whole_process(
         "TIFF to JPEG": ours(FUSED, "sRGB", "five", "jpg"),
         "TIFF to TIFF, as floats": ours(FLOATS, "sRGB", "five", "tif"),
     }
+    retouch: Command = [sys.executable, "-m", "exposure_gym", "retouch", "-o", folder / "retouched"]
+    commands["retouch --recipe, TIFF to TIFF"] = [*retouch, sources["sRGB"], "--recipe", folder / "five.json"]
+    commands["retouch, the agent decides, TIFF to TIFF"] = [*retouch, sources["sRGB"]]
+    commands["retouch, the agent decides, one 500-pixel TIFF"] = [*retouch, sources["500 pixels"]]
+    commands["retouch, the agent decides, 100 500-pixel TIFFs"] = [*retouch, sources["100"]]
     empty_cache: Command = ["env", f"NUMBA_CACHE_DIR={folder / 'numba'}"]
     commands["TIFF to TIFF, nothing compiled"] = (
         "takes long for a smoke test" if smoke else empty_cache + ours(FUSED, "sRGB", "five", "tif")
@@ -249,17 +255,19 @@ def whole_process(
                 continue
             shutil.rmtree(folder / "numba", ignore_errors=True)
             child = run_child(command)
-            written = [path for path in folder.glob("edited.*") if path.suffix != ".xmp"]
-            if [path.stat().st_size > 1000 for path in written] != [True]:
+            written = [*folder.glob("edited.tif"), *folder.glob("edited.jpg"), *folder.glob("retouched/*.tif")]
+            expected = len(list(sources["100"].iterdir())) if "100 " in name else 1
+            if [path.stat().st_size > 1000 for path in written] != [True] * expected:
                 raise RuntimeError(f"{name} wrote no picture")
             written[0].unlink()
+            shutil.rmtree(folder / "retouched", ignore_errors=True)
             if counts:
                 results.setdefault(name, []).append((child.wall, child.cpu, child.peak_bytes, child.output))
     for name, found in results.items():
         walls, cpus, peaks, outputs = zip(*found, strict=True)
         row: Row = {"name": f"whole process: {name}", **Timing(walls).row(), "peak_gb": max(peaks) / 1e9}
         row["cpu_median_ms"] = 1e3 * Timing(cpus).median
-        if " by " not in name:
+        if not name.startswith("retouch") and " by " not in name:
             parts = zip(*map(json.loads, outputs), strict=True)
             row |= {f"{part}_ms": 1e3 * Timing(times).median for part, times in zip(PARTS, parts, strict=True)}
         rows.append(row)
@@ -275,12 +283,19 @@ def main() -> None:
         sources = {"sRGB": Path(name) / "photo.tif", "ProPhoto": Path(name) / "wide.tif"}
         write_tiff(sources["sRGB"], codes)
         write_tiff(sources["ProPhoto"], codes, prophoto_profile())
+        sources |= {"500 pixels": Path(name) / "small.tif", "100": Path(name) / "hundred"}
+        small = codes if options.smoke else np.ascontiguousarray(codes[::12, ::12])
+        write_tiff(sources["500 pixels"], small)
+        sources["100"].mkdir()
+        for i in range(2 if options.smoke else 100):
+            write_tiff(sources["100"] / f"{i:02}.tif", np.roll(small, 5 * i, 1))
         turns = {"warmup": options.warmup, "runs": options.runs, "deadline": options.deadline}
         rows = whole_process(Path(name), sources, smoke=options.smoke, **turns)
     rows += engine(codes, **turns)
     for row in rows:
-        row["megapixels"] = height * width / 1e6
-        if not options.smoke and "cpu_median_ms" in row and " by " not in row["name"]:
+        whole = "500-pixel" not in row["name"]
+        row["megapixels"] = (height * width if whole else small.shape[0] * small.shape[1]) / 1e6
+        if whole and not options.smoke and "cpu_median_ms" in row and " by " not in row["name"]:
             row["times_published"] = PUBLISHED["median_ms"] / row["median_ms"]
             row["memory_times_published"] = PUBLISHED["peak_gb"] / row["peak_gb"]
     save(
