@@ -42,7 +42,6 @@ from exposure_gym.photo import (
     write_display,
 )
 
-
 # Reading: formats
 
 
