@@ -175,9 +175,9 @@ def _curve(values: Scores) -> dict[str, Any]:
 
 
 def _range(scores: dict[str, Scores]) -> tuple[float, float]:
-    """Of thresholds: as wide as the scores, but no further down than -5, where only failures lie."""
+    """Of thresholds: as wide as the scores, but no further down than -8, where only failures lie."""
     values = np.concatenate([each.ravel() for each in scores.values()])
-    return max(-5.0, float(values.min()) - 0.05), float(values.max()) + 0.05
+    return max(-8.0, float(values.min()) - 0.05), float(values.max()) + 0.05
 
 
 def _json(estimate: Estimate) -> dict[str, Any]:
