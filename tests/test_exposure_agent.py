@@ -455,6 +455,7 @@ def test_unusable_files_are_refused_in_one_line(tmp_path: Path) -> None:
         ("extra-weight", tensors | {"policy.extra": torch.zeros(1)}, {}),
         ("other-game", tensors, {"game": config["game"] | {"filters": ["sepia"]}}),
         ("other-rules", tensors, {"game": config["game"] | {"lives": 3}}),
+        ("other-space", tensors, {"working_space": "acescg"}),
         ("other-size", tensors, {"image_size": 32}),
         ("odd-size", tensors, {"image_size": 17}),
         ("unknown-key", tensors, {"hyperparameters": hyperparameters | {"charm": 1}}),

@@ -16,7 +16,7 @@ from PIL import Image
 from exposure_gym._output_profiles import output_of
 from exposure_gym._rows import open_rows
 from exposure_gym.cli.outputs import kind_of
-from exposure_gym.color import PROPHOTO_TO_SRGB, srgb_encode
+from exposure_gym.color import TO_SRGB, srgb_encode
 from exposure_gym.fused import Pass, Source, covers, in_bands
 from exposure_gym.photo import (
     HEIF_EXTENSIONS,
@@ -102,8 +102,8 @@ class Proof:
     def before(self) -> Rgb8:
         """The photograph as it is, as a screen shows light."""
         light = self.pixels
-        if self.space == "prophoto":
-            light = np.asarray(cv2.transform(light, PROPHOTO_TO_SRGB), np.float32)
+        if self.space != "srgb":
+            light = np.asarray(cv2.transform(light, TO_SRGB[self.space]), np.float32)
         return to_rgb8(light if self.display else srgb_encode(light.clip(0.0, 1.0)))
 
     def edited(self, edits: Sequence[Edit], keep: int = 0) -> Rgb8:

@@ -19,6 +19,7 @@ from exposure_gym.critic import load_critic
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.model_file import ModelError, read_model, write_model
 from exposure_gym.photo import Reading
+from exposure_gym.recipe import WorkingSpace
 from exposure_gym.spaces import action_space, observation_space
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def load_agent(
         elif (game.filters, game.masks) != (agent.game.filters, agent.game.masks):
             raise ModelError(f"{file}: was trained with other filters than the environment's game has")
         agent.working_space = config["working_space"]
+        if agent.working_space not in get_args(WorkingSpace):
+            raise ModelError(f"{file}: works in a colour space this version does not know ({agent.working_space!r})")
         agent.reading = config.get("reading", "linear")  # which is all there was once
         if agent.reading not in get_args(Reading):
             raise ModelError(f"{file}: wants photographs read in a way this version does not know ({agent.reading!r})")
