@@ -6,6 +6,7 @@ environments are its no-gradient door; the paper's agent differentiates through 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +84,13 @@ class RetouchGame:
         self.num_parameters = end + (NUM_MASK_ACTIONS * len(self.filters) if masks else 0)
         """Length of the action vector: 39 for the default filters, 87 with masks."""
         self._compilable = all(type(filter_) is type(ALL_FILTERS.get(filter_.name)) for filter_ in self.filters)
+        codes = {name: code for code, name in enumerate(ALL_FILTERS)}
+        self._layout = (
+            np.array([codes.get(filter_.name, -1) for filter_ in self.filters]),
+            np.array([block.start for block in self.blocks]),
+            np.array([self.mask_block(i).start for i in range(len(self.filters))] if masks else [], np.int64),
+        )
+        """For the compiled transition: the filters' codes, and where their actions and their masks' begin."""
         self.num_choices = len(self.filters) + stop_action
         """What can be chosen: the filters, and last to stop, if that is allowed."""
 
@@ -133,8 +141,9 @@ class RetouchGame:
         :param filter_index: ``(B,)`` int64, the filter chosen; ``len(filters)`` stops, where that is allowed.
         :param parameters: ``(B, num_parameters)`` normalised actions in [-1, 1]; only the chosen filter's block acts.
         """
-        edit = self._edit_compiled if self._needs_no_gradient(state.image, parameters) else self._edit
-        image, overexposure = edit(state.image, filter_index, parameters)
+        if self._needs_no_gradient(state.image, parameters):
+            return self._transition_compiled(state, filter_index, parameters)
+        image, overexposure = self._edit(state.image, filter_index, parameters)
         # To stop chooses no filter.
         chosen = filter_index[:, None] == torch.arange(len(self.filters), device=filter_index.device)
         chosen = chosen.to(state.filters_used.dtype)
@@ -163,27 +172,25 @@ class RetouchGame:
         plain = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in (image, parameters))
         return self._compilable and plain and not gradient
 
-    def _edit_compiled(self, image: Tensor, filter_index: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`_edit`, to 1e-5, in one pass over the pixels."""
-        from exposure_gym.kernels import CODES, CONSTANTS, NOTHING, edit_batch
+    def _transition_compiled(self, state: GameState, filter_index: Tensor, parameters: Tensor) -> Transition:
+        """As :meth:`transition`, to 1e-5, in one pass over the pixels."""
+        from exposure_gym._game_kernels import play_batch  # which takes a second to load
 
-        index, actions = filter_index.numpy(), parameters.detach().numpy()
-        physical = np.zeros((len(index), CONSTANTS))
-        masks = np.zeros((len(index), NUM_MASK_ACTIONS))
-        order = np.argsort(index, kind="stable")
-        ends = np.searchsorted(index[order], np.arange(self.num_choices), side="right").tolist()
-        for i, (filter_, first, end) in enumerate(zip(self.filters, [0, *ends], ends, strict=False)):
-            rows = order[first:end]
-            if len(rows):
-                physical[rows, : filter_.num_parameters] = filter_.physical(actions[rows, self.blocks[i]])
-                if self.masks:
-                    masks[rows] = mask_physical(actions[rows, self.mask_block(i)])
-        codes = np.array([CODES[filter_.name] for filter_ in self.filters] + [NOTHING])[index]
-        limit = np.float32(np.inf if self.image_limit is None else self.image_limit)
-        edited = torch.empty_like(image, memory_format=torch.contiguous_format)
-        pixels = image.detach().contiguous().numpy()
-        overexposure = edit_batch(pixels, codes, physical, self.masks, masks, limit, edited.numpy())
-        return edited, torch.from_numpy(overexposure)
+        image, used, step, chosen, actions = (
+            tensor.detach().contiguous().numpy() for tensor in (*state, filter_index, parameters)
+        )
+        played = play_batch(
+            *(image, used, step, chosen, actions),
+            *self._layout,
+            self.stop_action,
+            self.max_steps,
+            math.inf if self.image_limit is None else self.image_limit,
+            float(self.overexposure_weight),
+            float(self.reuse_weight),
+        )
+        edited, *counts, overexposure, reuse, terminated = (torch.from_numpy(array) for array in played)
+        penalties = {"overexposure": overexposure, "reuse": reuse}
+        return Transition(GameState(edited, *counts), penalties, terminated)
 
     def apply_chosen(self, image: Tensor, filter_index: Tensor, parameters: Tensor) -> Tensor:
         """Each image through its own filter; images that chose the same one go through it together.

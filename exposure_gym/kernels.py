@@ -7,7 +7,7 @@ edit to its last, and loops over planes are what processors do eight or sixteen 
 
 A list of edits becomes a :class:`Program` once (:func:`compile_edits`), and :func:`run_program` applies it to run after
 run. All functions release the interpreter's lock and use no threads of their own: a thread pool of the caller's can
-share out a photograph. :func:`edit_batch` is the game's: many small pictures, one edit each.
+share out a photograph. The game's many small pictures with one edit each are :mod:`exposure_gym._game_kernels`'s.
 
 The first call of a function in a process loads its machine code from Numba's cache, beside this file or in the user's
 cache folder; the first call of all compiles it, which takes seconds. A cached function of *another* module that calls
@@ -389,50 +389,7 @@ def _blend(mask: Floats, before: Floats, after: Floats) -> None:
         after[i] = (_ONE - mask[i]) * before[i] + mask[i] * after[i]
 
 
-# -- the game's batch --------------------------------------------------------------------------------------------------
-
-
-@compiled
-def edit_batch(
-    images: Floats,
-    codes: NDArray[np.int64],
-    parameters: NDArray[np.float64],
-    masked: bool,
-    masks: NDArray[np.float64],
-    limit: np.float32,
-    out: Floats,
-) -> Floats:
-    """One edit for each picture of a batch, clipped to [0, limit], and what lies over white.
-
-    :param images: ``(B, 3, H, W)`` contiguous.
-    :param codes: ``(B,)``, of :data:`CODES` or :data:`NOTHING`.
-    :param parameters: ``(B, k)`` physical parameters, each picture's filter's in front.
-    :param masked: filters act through masks; :param masks: ``(B, 6)`` in [-5, 5].
-    :param limit: at infinity nothing is clipped.
-    :param out: ``(B, 3, H, W)`` contiguous, for the result.
-    :return: ``(B,)``, the mean of ``max(x' - 1, 0)^2``.
-    """
-    count, _, height, width = images.shape
-    size = height * width
-    before, after = images.reshape(count, 3, size), out.reshape(count, 3, size)
-    scratch = np.empty((SCRATCH, RUN), np.float32)
-    program, table = np.zeros((1, 2), np.int64), np.zeros((1, CONSTANTS + MASK_CONSTANTS), np.float32)
-    over = np.empty(count, np.float32)
-    least = _ZERO if limit < np.inf else np.float32(-np.inf)
-    for k in range(count):
-        program[0, 0], program[0, 1] = codes[k], masked and codes[k] != NOTHING
-        prepare(codes[k], parameters[k], masks[k], table[0])
-        total = 0.0
-        for start in range(0, size, RUN):
-            stop = min(start + RUN, size)
-            r, g, b = after[k, 0, start:stop], after[k, 1, start:stop], after[k, 2, start:stop]
-            _copy(before[k, 0, start:stop], r)
-            _copy(before[k, 1, start:stop], g)
-            _copy(before[k, 2, start:stop], b)
-            run_program(program, table, r, g, b, scratch, start, height, width)
-            total += _clip(r, least, limit) + _clip(g, least, limit) + _clip(b, least, limit)
-        over[k] = total / (3 * size)
-    return over
+# -- layout -----------------------------------------------------------------------------------------------------------
 
 
 @compiled
@@ -447,15 +404,3 @@ def interleave(images: Floats, out: Floats) -> None:
             pixels[3 * i] = r[i]
             pixels[3 * i + 1] = g[i]
             pixels[3 * i + 2] = b[i]
-
-
-@compiled
-def _clip(plane: Floats, least: np.float32, limit: np.float32) -> Any:
-    """Keep a plane within bounds; the sum of ``max(x - 1, 0)^2``."""
-    total = _ZERO
-    for i in range(len(plane)):
-        x = min(max(plane[i], least), limit)
-        plane[i] = x
-        over = max(x - _ONE, _ZERO)
-        total += over * over
-    return total

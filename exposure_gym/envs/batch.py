@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,8 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exposure_gym.data import Photos, builtin_photos
+from exposure_gym.data import Photos, PhotoSet, builtin_photos
+from exposure_gym.data.photo_set import Draw
 from exposure_gym.envs.actions import Choices, Translated
 from exposure_gym.filters import filters_by_name
 from exposure_gym.game import GameState, RetouchGame
@@ -160,25 +162,24 @@ class GameBatch:
         images = np.empty(shape, np.float32)
         targets = np.empty(shape if self._uses_target else (len(rows), 0), np.float32)
         names = [""] * len(rows)
+        limit = self.game.image_limit  # within the observation's bounds, as every later picture is
         photos = [None] * len(rows) if given is None else given
-        drawn = [i for i, photo in enumerate(photos) if photo is None]
-        draw = self.photos.inputs.draw_each([self.generators[rows[i]] for i in drawn], self.image_size)
-        for i, index, crop in zip(drawn, draw.indices.tolist(), self.photos.inputs.views(draw), strict=True):
-            images[i], names[i] = crop, self.photos.inputs.names[index]
+        drawn = np.array([i for i, photo in enumerate(photos) if photo is None], np.int64)
+        draw = self.photos.inputs.draw_each([self.generators[row] for row in rows[drawn].tolist()], self.image_size)
+        _cut(self.photos.inputs, draw, limit, drawn, images)
         if self._uses_target:
-            for i, crop in zip(drawn, self.photos.targets.views(draw), strict=True):
-                targets[i] = crop
+            _cut(self.photos.targets, draw, None, drawn, targets)
+        for i, index in zip(drawn.tolist(), draw.indices.tolist(), strict=True):
+            names[i] = self.photos.inputs.names[index]
         for i, photo in enumerate(photos):
             if photo is not None:
-                images[i], names[i] = photo
+                images[i], names[i] = photo.pixels.clip(0.0, limit), photo.name
         for i, row in enumerate(rows.tolist()):
             if self.keep_edits:
                 self.edits[row] = []
             if self.keep_frames:
                 self.frames[row] = [images[i].transpose(1, 2, 0)]
-        # Within the observation's bounds, as every later picture is.
-        image = torch.from_numpy(images).clamp_(0.0, self.game.image_limit).to(self.device)
-        target = torch.from_numpy(targets).to(self.device)
+        image, target = torch.from_numpy(images).to(self.device), torch.from_numpy(targets).to(self.device)
         state, potential = self.game.start(image), self._judge(image, target)
         if len(rows) == self.count:
             self.state, self._target, self._potential = state, target, potential
@@ -313,6 +314,16 @@ def _strip_width(image_size: int, max_steps: int) -> int:
     return int(film_strip([black] * (max_steps + 1), [""] * max_steps).shape[1])
 
 
+def _cut(photos: PhotoSet, draw: Draw, limit: float | None, rows: Rows, out: NDArray[np.float32]) -> None:
+    """Write drawn crops into these rows of ``(B, 3, S, S)`` pictures, clipped to [0, limit] if there is one."""
+    from exposure_gym._game_kernels import cut_batch  # which takes a second to load: not with the package
+
+    crops, indices = np.asarray(photos.crops), draw.indices
+    if crops.dtype != np.float32:  # half precision, of which Numba knows nothing
+        crops, indices = crops[indices].astype(np.float32), np.arange(len(indices))
+    cut_batch(crops, indices, *draw[1:4], math.inf if limit is None else limit, rows, out)
+
+
 def _replace(whole: Tensor, index: Tensor, part: Tensor) -> Tensor:
     return whole.index_copy(0, index, part)
 
@@ -321,7 +332,7 @@ def _interleaved(image: Tensor) -> NDArray[np.float32]:
     """Pictures ``(B, 3, S, S)`` as an array of their own, ``(B, S, S, 3)``."""
     if image.device.type != "cpu":
         return image.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    from exposure_gym.kernels import interleave  # which takes a second to load: not with the package
+    from exposure_gym.kernels import interleave
 
     count, channels, height, width = image.shape
     pixels = np.empty((count, height, width, channels), np.float32)
