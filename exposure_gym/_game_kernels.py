@@ -173,8 +173,8 @@ def cut_batch(
                 source = crops[indices[k], channel, tops[k] + y, left : left + size]
                 target = out[rows[k], channel, y]
                 if flips[k]:
-                    for x in range(size):
-                        target[x] = min(max(source[size - 1 - x], least), most)
+                    for x in range(size - 1, -1, -1):  # counted down it runs on vectors
+                        target[size - 1 - x] = min(max(source[x], least), most)
                 else:
                     for x in range(size):
                         target[x] = min(max(source[x], least), most)
