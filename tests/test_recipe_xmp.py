@@ -296,6 +296,7 @@ PER_CHANNEL = ["exposure", "gamma", "white_balance", "tone", "color", "level"]
 
 @settings(deadline=None, max_examples=40)
 @given(recipe=recipes(PER_CHANNEL) | recipes(["exposure", "gamma", "tone", "contrast", "level", "saturation"]))
+@example(recipe=Recipe((Edit("exposure", (3.5,)), Edit("level", (1.0, 1.0)))))  # a step just above white
 def test_camera_raw_curves_are_the_recipe_on_greys(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("xmp") / "a.xmp"
     recipe.to_xmp(path, "camera-raw")
