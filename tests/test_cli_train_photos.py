@@ -232,7 +232,7 @@ def test_the_presets_for_other_photographs() -> None:
     assert load_preset("paper").photos == load_preset("quick").photos == PhotoOptions()
     sintel, own = load_preset("sintel"), load_preset("own-jpeg")
     assert sintel.photos == PhotoOptions("display", input_crops=4, target_crops=4, paired=False)
-    assert (sintel.iterations, sintel.agent) == (2000, {"learning_rate_decay": 0.03})
+    assert (sintel.iterations, sintel.agent) == (1500, load_preset("cpu").agent)
     assert own.photos == PhotoOptions("raw-like")
 
 
