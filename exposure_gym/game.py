@@ -219,9 +219,12 @@ class RetouchGame:
         return result
 
     def edits(self, filter_index: Tensor, parameters: Tensor) -> list[Edit]:
-        """The same choices as a person would read them; shapes as in :meth:`transition`."""
+        """The same choices as a person would read them; shapes as in :meth:`transition`.
+
+        In double precision: the action that stands for such an edit is then the same one, to the bit.
+        """
         edits = []
-        for index, action in zip(filter_index.tolist(), parameters.detach().cpu(), strict=True):
+        for index, action in zip(filter_index.tolist(), parameters.detach().cpu().double(), strict=True):
             filter_ = self.filters[index]
             physical = filter_.physical(action[None, self.blocks[index]])[0].tolist()
             mask = mask_physical(action[self.mask_block(index)]).tolist() if self.masks else None

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from exposure_gym.agents.exposure.networks import entropy
+from exposure_gym.envs.actions import HybridActions
 from exposure_gym.filters import ALL_FILTERS, apply_masked, filters_by_name, mask_physical
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.recipe import Recipe
@@ -228,3 +229,16 @@ def test_edits_replay_as_a_recipe(masks: bool, rng: np.random.Generator) -> None
     for i, chain in enumerate(chains):
         replayed = Recipe(tuple(chain)).apply(start.image[i])
         torch.testing.assert_close(replayed, state.image[i], rtol=1e-9, atol=1e-9)
+
+
+def test_the_action_of_an_edit_is_the_one_that_it_was_made_with() -> None:
+    """To the bit: what is played again from a record is the same game."""
+    game = RetouchGame(masks=True, image_limit=16.0)
+    form = HybridActions(game)
+    generator = torch.Generator().manual_seed(0)
+    for index in range(len(game.filters)):
+        actions = 2.0 * torch.rand(64, game.num_parameters, generator=generator) - 1.0
+        places = list(range(*game.blocks[index].indices(game.num_parameters)))
+        places += range(*game.mask_block(index).indices(game.num_parameters))
+        for action, edit in zip(actions.numpy(), game.edits(torch.full((64,), index), actions), strict=True):
+            np.testing.assert_array_equal(form.action_from_edit(edit)["parameters"][places], action[places])
