@@ -70,8 +70,9 @@ def _exposure_and_curve(parts: list[Curves | Edit]) -> tuple[float, Array]:
     if gain > 1.0:
         # The point curve ends at white: lift nothing above it that the recipe still tells apart.
         gain /= needed_reach(lambda lifted: _on_greys(parts, lifted / gain).clip(0.0, 1.0), gain)
-    # The slider has two decimals. Rounded down, not up: what is lifted above white is lost to the curve.
-    exposure = float(np.floor(100.0 * np.log2(gain).clip(-MAX_EXPOSURE, MAX_EXPOSURE) + 1e-6) / 100.0) + 0.0
+    # The slider has two decimals. Light that is raised is rounded down: what gets above white is lost to the curve.
+    hundredths = 100.0 * float(np.log2(gain).clip(-MAX_EXPOSURE, MAX_EXPOSURE))
+    exposure = float(np.floor(hundredths + 1e-3) if gain > 1.0 else np.round(hundredths)) / 100.0 + 0.0
     edited = _on_greys(parts, srgb_decode(_ALL_CODES / 255.0) / 2.0**exposure)
     return exposure, np.maximum.accumulate(255.0 * srgb_encode(edited).clip(0.0, 1.0), 0)
 
