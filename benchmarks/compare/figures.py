@@ -10,6 +10,9 @@ from exposure_gym.files import replacing
 SEARCHERS = "#8a8a8a"
 PAPER = "#b0413e"
 DPI = 110
+LOWEST = {"reward": -4.6, "critic": -0.8}
+"""How far down scales of these go. Beyond it lie agents that went astray, who would flatten the rest: they are marked
+at the edge. A filter used four times again costs 4."""
 
 
 def draw_all(summary: dict[str, Any], folder: Path) -> None:
@@ -58,6 +61,12 @@ def _tidy(axes: Any) -> None:
     axes.grid(alpha=0.25)
 
 
+def _from(set_limits: Any, measure: str, lows: list[float]) -> None:
+    """Let a scale begin at :data:`LOWEST`, if anything lies below it; it ends a little above any agent's reward."""
+    if lows and min(lows) < LOWEST[measure]:
+        set_limits(LOWEST[measure] * 1.03, 0.9)
+
+
 def _curves(summary: dict[str, Any], plt: Any) -> Any:
     """Sample efficiency, and the same in time of the processor."""
     colours = _colours(summary)
@@ -84,6 +93,11 @@ def _curves(summary: dict[str, Any], plt: Any) -> Any:
             )  # fmt: skip
         axes.set_xlabel(title)
         _tidy(axes)
+    _from(
+        grid[0].set_ylim,
+        "reward",
+        [min(row["curve"]["low"]) for row in summary["algorithms"].values() if "curve" in row],
+    )
     grid[0].set_ylabel("reward of an episode, held-out photographs")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return figure
@@ -106,12 +120,13 @@ def _intervals(summary: dict[str, Any], plt: Any) -> Any:
         for place, (name, row) in enumerate(rows):
             value = row[measure]
             axes.plot([value["low"], value["high"]], [place, place], color=colours[name], linewidth=5, alpha=0.5)
-            axes.plot(value["value"], place, "o", color=colours[name], markersize=5)
+            shown = max(value["value"], LOWEST.get(measure, value["value"]))
+            axes.plot(shown, place, "o" if shown == value["value"] else "<", color=colours[name], markersize=5)
+        if measure in LOWEST:
+            _from(axes.set_xlim, measure, [row[measure]["low"] for _, row in rows])
         axes.set_title(title, fontsize=10)
         _tidy(axes)
     grid[0].set_yticks(range(len(rows)), [row["label"] for _, row in rows])
-    if any(row["reward"]["low"] < -4.5 for _, row in rows):
-        grid[0].set_xlim(left=-4.6)
     return figure
 
 
@@ -165,11 +180,12 @@ def _hacking(summary: dict[str, Any], plt: Any) -> Any:
     rows = {name: row for name, row in summary["algorithms"].items() if name != "random"}
     for axes, (measure, title) in zip(grid, measures.items(), strict=True):
         for name, row in rows.items():
-            x, y = row["critic"], row[measure]
+            x, y = {part: max(value, LOWEST["critic"]) for part, value in row["critic"].items()}, row[measure]
             colour = "#333333" if colours[name] == SEARCHERS else colours[name]
             axes.plot([x["low"], x["high"]], [y["value"]] * 2, color=colour, alpha=0.4)
             axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, alpha=0.4)
-            axes.plot(x["value"], y["value"], "o" if "curve" in row else "s", color=colour, markersize=6)
+            mark = "<" if row["critic"]["value"] < LOWEST["critic"] else "o" if "curve" in row else "s"
+            axes.plot(x["value"], y["value"], mark, color=colour, markersize=6)
             axes.annotate(
                 row["label"], (x["value"], y["value"]), xytext=(5, 4), textcoords="offset points", fontsize=7.5
             )
