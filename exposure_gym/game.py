@@ -221,12 +221,15 @@ class RetouchGame:
     def edits(self, filter_index: Tensor, parameters: Tensor) -> list[Edit]:
         """The same choices as a person would read them; shapes as in :meth:`transition`.
 
-        In double precision: the action that stands for such an edit is then the same one, to the bit.
+        In single precision where the action that stands for such an edit is the same one, to the bit; else in double.
         """
         edits = []
         for index, action in zip(filter_index.tolist(), parameters.detach().cpu().double(), strict=True):
             filter_ = self.filters[index]
-            physical = filter_.physical(action[None, self.blocks[index]])[0].tolist()
+            block = action[None, self.blocks[index]]
+            short = filter_.physical(block.float()).double()
+            same = bool((filter_.action(short).to(parameters.dtype) == block.to(parameters.dtype)).all())
+            physical = (short if same else filter_.physical(block))[0].tolist()
             mask = mask_physical(action[self.mask_block(index)]).tolist() if self.masks else None
             edits.append(Edit(filter_.name, tuple(physical), None if mask is None else tuple(mask)))
         return edits
