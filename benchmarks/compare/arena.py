@@ -31,14 +31,21 @@ class Arena:
     :param reward: ``"critic"``, the frozen one of version 0, or ``"reference"``.
     :param image_size: of the pictures, in pixels; :param scenes: generated ones among the built-in photographs.
     :param held_out: of the test photographs so many, evenly spaced; 0 for all.
+    :param split: which photographs players are measured on; ``"train"`` to choose hyperparameters by.
     :param game: rules, as keywords of the environments: ``max_steps``, ``filters``, ...
     """
 
     def __init__(
-        self, reward: str = "critic", image_size: int = 64, scenes: int = 256, held_out: int = 0, **game: Any
+        self,
+        reward: str = "critic",
+        image_size: int = 64,
+        scenes: int = 256,
+        held_out: int = 0,
+        split: str = "test",
+        **game: Any,
     ) -> None:
         self.photos = builtin_photos(scenes=scenes)
-        test = builtin_photos(scenes=scenes, split="test")
+        test = builtin_photos(scenes=scenes, split=split)
         chosen = np.arange(len(test.inputs))
         if held_out:
             chosen = np.unique(np.linspace(0, len(chosen) - 1, held_out).round().astype(int))

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, leaky_relu
 
-from exposure_gym.networks import ConvEncoder, with_planes
+from exposure_gym.networks import LEAK, ConvEncoder
 
 KEYS = ("image", "filters_used", "step")
 
@@ -49,8 +50,29 @@ class PhotoExtractor(BaseFeaturesExtractor):
         step = observations["step"].flatten(1).argmax(dim=1, keepdim=True)
         finished = (step >= self.max_steps).float()
         state = torch.cat([finished, finished, step.float(), observations["filters_used"].flatten(1)], dim=1)
-        features: Tensor = self.encoder(with_planes(image, state))
-        return features
+        return self._encode(image, state)
+
+    def _encode(self, image: Tensor, state: Tensor) -> Tensor:
+        """What the encoder makes of the picture with the state as planes behind it, for less work.
+
+        A plane is one number everywhere, and convolution is linear: what the first layer makes of it is that number
+        times what it makes of ones, the same for every picture. So the planes, four fifths of the input, are never
+        made. (Of narrow encoders the first layer is most of the work: passes take a third of the time.)
+        """
+        first = self.encoder.convolutions[0]
+        assert isinstance(first, nn.Conv2d)
+        outputs = len(first.weight)
+        ones = image.new_ones(1, 1, *image.shape[2:])
+        of_ones = conv2d(ones, first.weight[:, 3:].reshape(-1, 1, *first.weight.shape[2:]), stride=2, padding=1)
+        tables = of_ones.view(outputs, state.shape[1], -1).permute(1, 2, 0).flatten(1)  # (states, places * outputs)
+        hidden = (image - 0.5).contiguous(memory_format=torch.channels_last)
+        hidden = conv2d(hidden, first.weight[:, :3], first.bias, stride=2, padding=1)
+        height, width = hidden.shape[2:]
+        hidden = hidden + ((state - 0.5) @ tables).view(-1, height, width, outputs).permute(0, 3, 1, 2)
+        hidden = leaky_relu(hidden, LEAK, inplace=True)
+        for convolution in self.encoder.convolutions[1:]:
+            hidden = leaky_relu(convolution(hidden), LEAK, inplace=True)
+        return hidden.flatten(1)
 
 
 def _spaces(space: spaces.Space[Any]) -> tuple[spaces.Box, spaces.MultiBinary, spaces.Discrete]:
