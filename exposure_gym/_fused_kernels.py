@@ -61,19 +61,18 @@ def develop_codes(
 ) -> Any:
     """Codes to codes; the largest bits of a result, without the sign, tell of NaN."""
     planes, scratch = np.empty((3, RUN), np.float32), np.empty((SCRATCH, RUN), np.float32)
-    whole, rounded = np.empty((3, RUN), codes.dtype), np.empty((3, RUN), out.dtype)
     worst, n = np.int32(0), len(codes) // channels
     for first in range(0, n, RUN):
         m = min(RUN, n - first)
         r, g, b = planes[0, :m], planes[1, :m], planes[2, :m]
-        _look_up(codes[first * channels : (first + m) * channels], channels, table, whole, r, g, b)
+        _look_up(codes[first * channels : (first + m) * channels], channels, table, r, g, b)
         if len(matrix):
             _mix(matrix, r, g, b)
         run_program(program, constants, r, g, b, scratch, start + first, height, width)
         worst = max(worst, _largest_bits(r, g, b))
         if len(output):
             _convert(output, curve, r, g, b)
-        _round(r, g, b, limit, dither, start + first, width, scratch, rounded, out[3 * first : 3 * (first + m)])
+        _round(r, g, b, limit, dither, start + first, width, scratch, out[3 * first : 3 * (first + m)])
     return worst
 
 
@@ -95,7 +94,6 @@ def develop_light(
 ) -> Any:
     """As :func:`develop_codes`, from linear light."""
     planes, scratch = np.empty((3, RUN), np.float32), np.empty((SCRATCH, RUN), np.float32)
-    rounded = np.empty((3, RUN), out.dtype)
     worst, n = np.int32(0), len(light) // 3
     for first in range(0, n, RUN):
         m = min(RUN, n - first)
@@ -111,18 +109,18 @@ def develop_light(
         worst = max(worst, _largest_bits(r, g, b))
         if len(output):
             _convert(output, curve, r, g, b)
-        _round(r, g, b, limit, dither, start + first, width, scratch, rounded, out[3 * first : 3 * (first + m)])
+        _round(r, g, b, limit, dither, start + first, width, scratch, out[3 * first : 3 * (first + m)])
     return worst
 
 
 @compiled
 def peak_of_codes(codes: Codes, channels: int, table: Floats, matrix: Floats) -> Any:
-    planes, whole = np.empty((3, RUN), np.float32), np.empty((3, RUN), codes.dtype)
+    planes = np.empty((3, RUN), np.float32)
     highest, n = _ZERO, len(codes) // channels
     for first in range(0, n, RUN):
         m = min(RUN, n - first)
         r, g, b = planes[0, :m], planes[1, :m], planes[2, :m]
-        _look_up(codes[first * channels : (first + m) * channels], channels, table, whole, r, g, b)
+        _look_up(codes[first * channels : (first + m) * channels], channels, table, r, g, b)
         if len(matrix):
             _mix(matrix, r, g, b)
         for plane in (r, g, b):
@@ -184,21 +182,27 @@ def _join(r: Any, g: Any, b: Any, pixels: Any) -> None:
 
 
 @compiled
-def _look_up(codes: Codes, channels: int, table: Floats, whole: Codes, r: Floats, g: Floats, b: Floats) -> None:
-    """Codes to what they stand for; ``whole``, ``(3, n)`` or longer, is scratch."""
+def _look_up(codes: Codes, channels: int, table: Floats, r: Floats, g: Floats, b: Floats) -> None:
+    """Codes to what they stand for."""
     if channels == 1:
         for channel, plane in enumerate((r, g, b)):
             _gather(table[channel], codes, plane)
-        return
-    _split(codes, whole[0, : len(r)], whole[1, : len(r)], whole[2, : len(r)])
-    for channel, plane in enumerate((r, g, b)):
-        _gather(table[channel], whole[channel], plane)
+    else:
+        _gather_split(table[0], table[1], table[2], codes, r, g, b)
 
 
 @compiled
 def _gather(table: Floats, codes: Codes, plane: Floats) -> None:
     for i in range(len(plane)):
         plane[i] = table[codes[i]]
+
+
+@compiled
+def _gather_split(reds: Floats, greens: Floats, blues: Floats, codes: Codes, r: Floats, g: Floats, b: Floats) -> None:
+    for i in range(len(r)):
+        r[i] = reds[codes[3 * i]]
+        g[i] = greens[codes[3 * i + 1]]
+        b[i] = blues[codes[3 * i + 2]]
 
 
 @compiled
@@ -214,10 +218,11 @@ def _mix(matrix: Floats, r: Floats, g: Floats, b: Floats) -> None:
 @compiled
 def _largest_bits(r: Floats, g: Floats, b: Floats) -> Any:
     """Of all numbers, without their sign: NaN's are larger than any other's."""
-    worst = np.int32(0)
-    for plane in (r, g, b):
-        for i in range(len(plane)):
-            worst = max(worst, np.int32(np.float32(plane[i]).view(np.int32) & np.int32(0x7FFFFFFF)))
+    worst, magnitude = np.int32(0), np.int32(0x7FFFFFFF)
+    for i in range(len(r)):  # of all three at a time: a third of the steps that wait for the one before
+        red, green, blue = np.float32(r[i]), np.float32(g[i]), np.float32(b[i])
+        most = max(red.view(np.int32) & magnitude, green.view(np.int32) & magnitude, blue.view(np.int32) & magnitude)
+        worst = max(worst, np.int32(most))
     return worst
 
 
@@ -264,31 +269,39 @@ def _round(
     start: int,
     width: int,
     scratch: Floats,
-    rounded: Codes,
     out: Codes,
 ) -> None:
     """Display values to codes, clipped."""
-    n = len(r)
-    for channel, plane in enumerate((r, g, b)):
-        if dither:
-            thresholds = scratch[0, :n]
-            _thresholds(start, width, channel, thresholds)
-            _round_at(plane, limit, thresholds, rounded[channel])
-        else:
-            _round_half(plane, limit, rounded[channel])
-    _join(rounded[0, :n], rounded[1, :n], rounded[2, :n], out)
+    if dither:
+        n = len(r)
+        for channel in range(3):
+            _thresholds(start, width, channel, scratch[channel, :n])
+        _round_at(r, g, b, limit, scratch[0, :n], scratch[1, :n], scratch[2, :n], out)
+    else:
+        _round_half(r, g, b, limit, out)
 
 
 @compiled
-def _round_half(plane: Floats, limit: Any, rounded: Codes) -> None:
-    for i in range(len(plane)):
-        rounded[i] = np.int32(min(max(plane[i], _ZERO), _ONE) * limit + _HALF)
+def _round_half(r: Floats, g: Floats, b: Floats, limit: Any, out: Codes) -> None:
+    for i in range(len(r)):
+        out[3 * i] = _code(r[i], limit, _HALF)
+        out[3 * i + 1] = _code(g[i], limit, _HALF)
+        out[3 * i + 2] = _code(b[i], limit, _HALF)
 
 
 @compiled
-def _round_at(plane: Floats, limit: Any, thresholds: Floats, rounded: Codes) -> None:
-    for i in range(len(plane)):
-        rounded[i] = np.int32(min(max(plane[i], _ZERO), _ONE) * limit + thresholds[i])
+def _round_at(
+    r: Floats, g: Floats, b: Floats, limit: Any, reds: Floats, greens: Floats, blues: Floats, out: Codes
+) -> None:
+    for i in range(len(r)):
+        out[3 * i] = _code(r[i], limit, reds[i])
+        out[3 * i + 1] = _code(g[i], limit, greens[i])
+        out[3 * i + 2] = _code(b[i], limit, blues[i])
+
+
+@compiled
+def _code(x: Any, limit: Any, threshold: Any) -> Any:
+    return np.int32(min(max(x, _ZERO), _ONE) * limit + threshold)
 
 
 @compiled

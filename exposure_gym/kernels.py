@@ -139,12 +139,6 @@ def _gamma(c: Floats, r: Floats, g: Floats, b: Floats) -> None:
 
 
 @compiled
-def _pulled(x: Any, value: Any, pull: Any, strength: Any, lit: Any, coloured: Any) -> Any:
-    full = (x if lit else value) - pull * (value - x)
-    return (_ONE - strength) * x + strength * (full if coloured else x)
-
-
-@compiled
 def _saturation(c: Floats, r: Floats, g: Floats, b: Floats) -> None:
     strength = c[0]
     for i in range(len(r)):
@@ -156,14 +150,16 @@ def _saturation(c: Floats, r: Floats, g: Floats, b: Floats) -> None:
         lit = value > _ZERO
         boost = np.float32(0.8) * (_HALF - abs(_HALF - value))
         pull = boost * (least if lit else value) / (chroma if coloured else _ONE)
-        r[i] = _pulled(red, value, pull, strength, lit, coloured)
-        g[i] = _pulled(green, value, pull, strength, lit, coloured)
-        b[i] = _pulled(blue, value, pull, strength, lit, coloured)
+        # Below black a full effect pulls from V, not from x: that is V - x more.
+        pull = strength * (pull if lit else pull - _ONE) if coloured else _ZERO
+        r[i] = red - pull * (value - red)
+        g[i] = green - pull * (value - green)
+        b[i] = blue - pull * (value - blue)
 
 
 @compiled
 def _curves(c: Floats, r: Floats, g: Floats, b: Floats) -> None:
-    """Tone and colour: the first slope, and how much steeper each next eighth is."""
+    """Tone and colour: how much flatter the curve gets after each eighth; after the last it is level."""
     _curve(c[0:8], r)
     _curve(c[8:16], g)
     _curve(c[16:24], b)
@@ -173,11 +169,10 @@ def _curves(c: Floats, r: Floats, g: Floats, b: Floats) -> None:
 def _curve(c: Floats, plane: Floats) -> None:
     c0, c1, c2, c3, c4, c5, c6, c7 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]
     for i in range(len(plane)):
-        x = min(max(plane[i], _ZERO), _ONE)
-        y = c0 * x + c1 * max(x - np.float32(1 / 8), _ZERO) + c2 * max(x - np.float32(2 / 8), _ZERO)
-        y += c3 * max(x - np.float32(3 / 8), _ZERO) + c4 * max(x - np.float32(4 / 8), _ZERO)
-        y += c5 * max(x - np.float32(5 / 8), _ZERO) + c6 * max(x - np.float32(6 / 8), _ZERO)
-        plane[i] = y + c7 * max(x - np.float32(7 / 8), _ZERO)
+        x = max(plane[i], _ZERO)
+        y = c0 * min(x, np.float32(1 / 8)) + c1 * min(x, np.float32(2 / 8)) + c2 * min(x, np.float32(3 / 8))
+        y += c3 * min(x, np.float32(4 / 8)) + c4 * min(x, np.float32(5 / 8)) + c5 * min(x, np.float32(6 / 8))
+        plane[i] = y + c6 * min(x, np.float32(7 / 8)) + c7 * min(x, _ONE)
 
 
 @compiled
@@ -301,10 +296,10 @@ def prepare(code: int, parameters: NDArray[np.float64], mask: NDArray[np.float64
             total = 0.0
             for i in range(CURVE_STEPS):
                 total += parameters[first + i]
-            before = 0.0
-            for i in range(CURVE_STEPS):
-                c[channel * CURVE_STEPS + i] = (parameters[first + i] - before) * CURVE_STEPS / total
-                before = parameters[first + i]
+            after = 0.0
+            for i in range(CURVE_STEPS - 1, -1, -1):
+                c[channel * CURVE_STEPS + i] = (parameters[first + i] - after) * CURVE_STEPS / total
+                after = parameters[first + i]
     elif code == LEVEL:
         c[0], c[1] = parameters[0], 1.0 / (parameters[1] - parameters[0] + 1e-6)
     elif code == VIGNETTE:

@@ -95,6 +95,15 @@ def test_black_stays_exactly_black(name: str, rng: np.random.Generator) -> None:
     assert not run([edit], np.zeros((3, 5, 7), np.float32)).any()
 
 
+@pytest.mark.parametrize("name", ["saturation", "tone", "color"])
+def test_below_black_and_over_white(name: str, rng: np.random.Generator) -> None:
+    image = random_image(20, 30, rng) * 3.0 - 1.0  # a matrix between primaries, or a level, can lead there
+    edit = random_edit(ALL_FILTERS[name], False, rng)
+    expected = Recipe((edit,)).apply(image.astype(np.float64))
+    assert (image < 0.0).any()
+    assert_near(run([edit], image), expected, 1e-5)
+
+
 def test_gamma_far_out() -> None:
     image = np.array([0.0, 1e-3, 0.5, 1.0, 15.9, 1e30], np.float32).reshape(1, 1, -1).repeat(3, 0)
     for exponent in (0.01, 1 / 3, 3.0, 12.0, 100.0):
