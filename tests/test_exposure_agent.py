@@ -170,6 +170,8 @@ def test_impossible_hyperparameters_are_refused() -> None:
         tiny_agent(batch_size=16)
     with pytest.raises(ValueError, match=r"averaging 1.0 must be at least 0 and below 1"):
         tiny_agent(averaging=1.0)
+    with pytest.raises(ValueError, match="critic_tiles 3 must divide the pictures' 16 pixels"):
+        tiny_agent(critic_tiles=3)
 
 
 def test_an_average_of_the_actors_acts(tmp_path: Path) -> None:
@@ -268,10 +270,10 @@ def test_progress_bar_counts_edits(callback: Any, capsys: pytest.CaptureFixture[
     assert f"{3 * agent.batch_size}/{3 * agent.batch_size} edits" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("stop", "averaging"), [(1, 0.0), (3, 0.0), (3, 0.9)])
-def test_an_interrupted_run_goes_on_to_the_same_bits(stop: int, averaging: float, tmp_path: Path) -> None:
-    whole = tiny_agent(averaging=averaging).learn(20)
-    tiny_agent(averaging=averaging).learn(20, callback=StopAfter(stop)).save(tmp_path / "half")
+@pytest.mark.parametrize(("stop", "options"), [(1, {}), (3, {}), (3, {"averaging": 0.9, "critic_tiles": 4})])
+def test_an_interrupted_run_goes_on_to_the_same_bits(stop: int, options: dict[str, Any], tmp_path: Path) -> None:
+    whole = tiny_agent(**options).learn(20)
+    tiny_agent(**options).learn(20, callback=StopAfter(stop)).save(tmp_path / "half")
     resumed = ExposureAgent.load(tmp_path / "half", env=tiny_env(), device="cpu")
     assert resumed.num_timesteps == 4 * stop
     assert not same_weights(whole, resumed)

@@ -23,6 +23,7 @@ from exposure_gym.agents.exposure.networks import entropy
 from exposure_gym.agents.exposure.policy import Action, ExposurePolicy, Observation
 from exposure_gym.agents.exposure.pool import ReplayPool
 from exposure_gym.agents.exposure.progress import with_progress_bar
+from exposure_gym.agents.exposure.rearranging import arrangements, rearrange
 from exposure_gym.agents.exposure.retouching import ANYTHING, Brief
 from exposure_gym.critic import CriticLoss, critic_step, updates_due
 from exposure_gym.game import GameState, RetouchGame
@@ -66,6 +67,9 @@ class ExposureAgent(BaseAlgorithm):
     :param flatness_weight: of a penalty ``mean(max(|x| - 2, 0)^2)`` on the outputs x that tanh makes actions of. Where
         tanh is flat no gradient comes back: a parameter that was once driven there, as all are that brighten while
         pictures are still dark, stays there. (Published: 0.)
+    :param critic_tiles: above 0, the critic sees every picture mirrored, turned and cut into so many tiles along an
+        edge, in any order, and so judges tones and colours; else, with few photographs, it learns by heart what those
+        show that games start from, and its gradient is about that. Must divide the image size. (Published: 0.)
     :param averaging: above 0, an exponential moving average of the actor, with this decay an iteration, acts and is
         saved: critic and actor drive each other in circles, whose middle is better than any place on them (Yazıcı et
         al. 2019). Early on the average is a shorter one: ``(1 + t) / (10 + t)`` at iteration t. (Published: 0.)
@@ -106,6 +110,7 @@ class ExposureAgent(BaseAlgorithm):
         entropy_weight: float = 0.05,
         gradient_penalty: float = 10.0,
         flatness_weight: float = 0.0,
+        critic_tiles: int = 0,
         averaging: float = 0.0,
         policy_kwargs: dict[str, Any] | None = None,
         precision: str = "float32",
@@ -152,6 +157,7 @@ class ExposureAgent(BaseAlgorithm):
         self.entropy_weight = entropy_weight
         self.gradient_penalty = gradient_penalty
         self.flatness_weight = flatness_weight
+        self.critic_tiles = critic_tiles
         self.averaging = averaging
         self.precision = precision
         self.pool: ReplayPool | None = None
@@ -180,6 +186,8 @@ class ExposureAgent(BaseAlgorithm):
             averaged=self.averaging > 0.0,
             **self.policy_kwargs,
         ).to(self.device)
+        if self.critic_tiles and self.image_size % self.critic_tiles:
+            raise ValueError(f"critic_tiles {self.critic_tiles} must divide the pictures' {self.image_size} pixels")
 
     # Optimisers are made when they are first asked for: with the first one torch imports its compiler, which takes
     # longer than an agent that only acts needs for everything else.
@@ -321,6 +329,7 @@ class ExposureAgent(BaseAlgorithm):
                 entropy_weight=self.entropy_weight,
                 discount=self.discount,
                 flatness_weight=self.flatness_weight,
+                arrangement=self._arrangement(),
             )
         # Both gradients come from the same weights: in the published code the two updates raced.
         for network, loss in ((actor, losses.policy), (value, losses.value)):
@@ -348,6 +357,12 @@ class ExposureAgent(BaseAlgorithm):
             }
         )
 
+    def _arrangement(self) -> torch.Tensor | None:
+        """Of a batch of pictures that the critic is to see."""
+        if not self.critic_tiles:
+            return None
+        return arrangements(self.batch_size, self.image_size, self.critic_tiles, self.noise)
+
     def _record(self, values: dict[str, torch.Tensor]) -> None:
         """Log scalars; they come from the device together, since each journey waits for all that was asked of it."""
         for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
@@ -362,8 +377,8 @@ class ExposureAgent(BaseAlgorithm):
         loss = critic_step(
             self.policy.critic,
             self.critic_optimizer,
-            finished,
-            target,
+            rearrange(finished, self._arrangement()),
+            rearrange(target, self._arrangement()),
             self.noise,
             penalty_weight=self.gradient_penalty,
             precision=PRECISIONS[self.precision],

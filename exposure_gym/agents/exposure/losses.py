@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from exposure_gym.agents.exposure.networks import Actor, entropy, sample_filter
+from exposure_gym.agents.exposure.rearranging import rearrange
 from exposure_gym.critic import Critic
 from exposure_gym.game import GameState, RetouchGame, Transition
 
@@ -52,6 +53,7 @@ def actor_losses(
     entropy_weight: float = 0.05,
     discount: float = 1.0,
     flatness_weight: float = 0.0,
+    arrangement: Tensor | None = None,
 ) -> ActorLosses:
     """Play one edit in every game and form the losses of policy and value.
 
@@ -61,6 +63,8 @@ def actor_losses(
     :param progress: how much of the training is done, 0 to 1: the entropy term fades with it.
     :param score_weight: of the critic's scores in the reward (published ``critic_logit_multiplier``).
     :param flatness_weight: of :attr:`Policy.excess`; published: none.
+    :param arrangement: ``(B, S * S)``, of the pictures that the critic sees, the same before and after the edit
+        (:mod:`.rearranging`); ``None``: as they are.
     """
     vector = game.state_vector(state)
     policy = actor(state.image, vector, generator)
@@ -69,9 +73,9 @@ def actor_losses(
     log_probability = (probabilities.gather(1, index[:, None])[:, 0] + 1e-10).log()
 
     step = game.transition(state, index, policy.parameters)
-    score_after = critic(step.state.image)
+    score_after = critic(rearrange(step.state.image, arrangement))
     with torch.no_grad():
-        score_before = critic(state.image)
+        score_before = critic(rearrange(state.image, arrangement))
     spread = math.log(len(game.filters)) - entropy(probabilities)
     entropy_penalty = (1.0 - progress) * entropy_weight * spread
     penalty = sum(step.penalties.values()) + entropy_penalty
