@@ -23,8 +23,8 @@ from gymnasium.vector import AsyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as sb3_check
 
 import exposure_gym
-from exposure_gym.envs import PhotoRetouchEnv, PhotoRetouchVectorEnv, PreviewObservation
-from exposure_gym.recipe import Recipe
+from exposure_gym.envs import FlatAction, PhotoRetouchEnv, PhotoRetouchVectorEnv, PreviewObservation
+from exposure_gym.recipe import Edit, Recipe
 
 IDS = [spec.id for spec in gym.registry.values() if str(spec.entry_point).startswith("exposure_gym")]
 
@@ -236,6 +236,36 @@ def test_masks_of_actions_that_use_no_filter_twice() -> None:
     np.testing.assert_array_equal(vector.action_masks(), [filters != "gamma", filters != "saturation"])
     env.step(0)
     assert env.action_masks().all()  # every filter was used: a mask must leave something
+
+
+def test_masks_of_the_hybrid_form_are_of_filters() -> None:
+    options: dict[str, Any] = {"image_size": 16, "filters": ["gamma", "saturation"], "stop_action": True}
+    env: Any = gym.make("PhotoRetouch-v0", reward="reference", **options)
+    vector: Any = gym.make_vec("PhotoRetouch-v0", num_envs=2, reward="reference", **options)
+    with pytest.raises(ResetNeeded, match="before action_masks"):
+        vector.action_masks()
+    env.reset(seed=0)
+    vector.reset(seed=0)
+    masks = env.get_wrapper_attr("action_masks")
+    np.testing.assert_array_equal(masks(), [True, True, True])
+    env.step({"filter": 1, "parameters": np.zeros(2, np.float32)})
+    np.testing.assert_array_equal(masks(), [True, False, True])
+    vector.step({"filter": np.array([0, 1]), "parameters": np.zeros((2, 2), np.float32)})
+    np.testing.assert_array_equal(vector.action_masks(), [[False, True, True], [True, False, True]])
+    env.step({"filter": 0, "parameters": np.zeros(2, np.float32)})
+    assert masks().all()
+
+
+def test_masks_are_those_of_the_outermost_form() -> None:
+    env: Any = FlatAction(gym.make("PhotoRetouch-v0", reward="reference", image_size=16), "discrete")
+    env.reset(seed=0)
+    env.step(env.action_from_edit(Edit("gamma", (1.5,))))
+    used = [label.startswith("gamma") for label in env.form.labels]
+    np.testing.assert_array_equal(env.get_wrapper_attr("action_masks")(), np.logical_not(used))
+    for make in (gym.make, gym.make_vec):
+        assert not hasattr(make("PhotoRetouchBox-v0", reward="reference", image_size=16).unwrapped, "action_masks")
+    with pytest.raises(AttributeError):
+        FlatAction(env.env, "box").action_masks()
 
 
 def test_every_discrete_action_has_a_key() -> None:

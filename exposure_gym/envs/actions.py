@@ -7,11 +7,14 @@ a batch of actions into the tensors that the game takes, and single actions into
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -78,6 +81,23 @@ class ActionForm(ABC):
         """
         return self.encode(*self._normalised(edit))
 
+    def unused(self, filters_used: Tensor) -> NDArray[np.bool_]:
+        """Which choices use a filter that was not used yet, ``(B, n)`` for ``(B, F)`` flags.
+
+        A stop counts as unused. Where every filter was used, all choices are allowed: a mask must leave something.
+        """
+        fresh = ~filters_used.bool()
+        fresh |= ~fresh.any(dim=1, keepdim=True)
+        allowed = torch.cat([fresh, torch.ones_like(fresh[:, :1])], dim=1)[:, self._masked_choices()]
+        return allowed.cpu().numpy()
+
+    def _masked_choices(self) -> Tensor:
+        """``(n,)``: the choice that each entry of a mask stands for.
+
+        :raises AttributeError: masks say nothing to this form.
+        """
+        raise AttributeError(f"{type(self).__name__} have no masks: their numbers are not chosen from a list")
+
     def _normalised(self, edit: Edit | None) -> tuple[int, NDArray[np.float32]]:
         game = self.game
         parameters = np.zeros(game.num_parameters, np.float32)
@@ -123,6 +143,9 @@ class HybridActions(ActionForm):
 
     def encode(self, filter_index: int, parameters: NDArray[np.float32]) -> dict[str, Any]:
         return {"filter": np.int64(filter_index), "parameters": parameters}
+
+    def _masked_choices(self) -> Tensor:
+        return torch.arange(self.game.num_choices, device=self.device)
 
     @staticmethod
     def _check(action: Any) -> None:
@@ -188,15 +211,8 @@ class DiscreteActions(ActionForm):
     def decode_one(self, action: Any) -> Choices:
         return self.decode(action, 1)
 
-    def unused(self, filters_used: Tensor) -> NDArray[np.bool_]:
-        """Which actions use a filter that was not used yet, ``(B, n)`` for ``(B, F)`` flags.
-
-        A stop counts as unused. Where every filter was used, all actions are allowed: a mask must leave something.
-        """
-        fresh = ~filters_used.bool()
-        fresh |= ~fresh.any(dim=1, keepdim=True)
-        allowed = torch.cat([fresh, torch.ones_like(fresh[:, :1])], dim=1)[:, self._filter_index]
-        return allowed.cpu().numpy()
+    def _masked_choices(self) -> Tensor:
+        return self._filter_index
 
     def encode(self, filter_index: int, parameters: NDArray[np.float32]) -> Any:
         candidates = torch.nonzero(self._filter_index == filter_index)[:, 0].cpu()
@@ -209,6 +225,24 @@ class Translated:
 
     form: ActionForm
     """How actions stand for edits."""
+
+    @property
+    def action_masks(self) -> Callable[[], NDArray[np.bool_]]:
+        """Which choices use no filter twice, for agents that mask; to stop is always allowed.
+
+        ``action_masks()`` gives ``(n,)``, of a batched environment ``(num_envs, n)``: of the discrete form a mask over
+        its actions, of the hybrid form one over ``filter``. All of them are allowed once every filter was used. The
+        Box form has no such attribute. It raises :class:`gymnasium.error.ResetNeeded` before ``reset``.
+        """
+        self.form._masked_choices()
+        return self._action_masks
+
+    def _action_masks(self) -> NDArray[np.bool_]:
+        games: Any = self.unwrapped  # type: ignore[attr-defined]  # of every environment and wrapper
+        if games._batch.state is None:
+            raise ResetNeeded("call reset() before action_masks()")
+        masks = self.form.unused(games._batch.state.filters_used)
+        return masks if isinstance(games, VectorEnv) else masks[0]
 
     def action_from_edit(self, edit: Edit | None) -> Any:
         """The (single) action that stands for an edit, or with ``None`` for a stop; see :class:`ActionForm`."""

@@ -74,6 +74,8 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
     Parameters outside [-1, 1] are clipped to it. An action of another shape or dtype, with NaN or infinity, or with a
     filter that is not there, raises a `ValueError` and changes nothing. `env.unwrapped.action_from_edit(edit)` gives
     the action for an `exposure_gym.recipe.Edit`, and `env.unwrapped.edit_from_action(action)` the edit for an action.
+    `env.unwrapped.action_masks()`, `(8,)` bool, tells which choices of `filter` use no filter twice; all are allowed
+    once every filter was used, and to stop always is.
 
     ## Observation Space
 
@@ -234,14 +236,6 @@ def check_render_mode(render_mode: str | None, metadata: dict[str, Any]) -> None
         raise ValueError(f"render_mode {render_mode!r} must be one of {metadata['render_modes']} or None")
 
 
-def unused_actions(batch: GameBatch, form: ActionForm) -> NDArray[np.bool_]:
-    """For each game of a batch, which discrete actions use no filter twice: ``(N, n)``."""
-    if batch.state is None:
-        raise ResetNeeded("call reset() before action_masks()")
-    assert isinstance(form, DiscreteActions)
-    return form.unused(batch.state.filters_used)
-
-
 class PhotoRetouchBoxEnv(PhotoRetouchEnv):
     """PhotoRetouch with one flat vector for an action, for agents that play with numbers in [-1, 1].
 
@@ -336,8 +330,8 @@ class PhotoRetouchDiscreteEnv(PhotoRetouchEnv):
     (action = 5 times the number above plus that of the place). With `stop_action=True` the last action stops.
 
     `env.unwrapped.edit_from_action(action)` gives the edit; `env.unwrapped.action_from_edit(edit)` the nearest
-    strength of the edit's filter, which is the inverse for edits of the table. `env.unwrapped.action_masks()` tells
-    which actions use no filter twice.
+    strength of the edit's filter, which is the inverse for edits of the table. `env.unwrapped.action_masks()`, `(35,)`
+    bool, tells which actions use no filter twice, for MaskablePPO of sb3-contrib.
 
     ## Observation Space
 
@@ -366,16 +360,6 @@ class PhotoRetouchDiscreteEnv(PhotoRetouchEnv):
     """  # noqa: E501  (a table's row is one line)
 
     form_class = DiscreteActions
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions use no filter twice, `(n,)`, for sb3-contrib's `MaskablePPO`; to stop is always allowed.
-
-        All of them, once every filter was used.
-
-        :raises gymnasium.error.ResetNeeded: before `reset`.
-        """
-        mask: NDArray[np.bool_] = unused_actions(self._batch, self.form)[0]
-        return mask
 
     def get_keys_to_action(self) -> dict[str, int]:
         """Keys for `gymnasium.utils.play.play(env, wait_on_player=True)`: digits and letters, in the actions' order."""

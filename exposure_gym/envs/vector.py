@@ -15,7 +15,7 @@ from torch import Tensor
 
 from exposure_gym.envs.actions import ActionForm, BoxActions, Choices, DiscreteActions, HybridActions
 from exposure_gym.envs.batch import GameBatch, Photo, Played, Rows, check_options
-from exposure_gym.envs.photo_retouch import PhotoRetouchEnv, check_render_mode, unused_actions
+from exposure_gym.envs.photo_retouch import PhotoRetouchEnv, check_render_mode
 from exposure_gym.spaces import observation_space
 
 Infos = dict[str, Any]
@@ -258,10 +258,3 @@ class PhotoRetouchDiscreteVectorEnv(PhotoRetouchVectorEnv):
     """``num_envs`` games of :class:`exposure_gym.envs.PhotoRetouchDiscreteEnv` as one batch; see there."""
 
     form_class = DiscreteActions
-
-    def action_masks(self) -> Mask:
-        """For each game which actions use no filter twice, ``(num_envs, n)``; see the single environment.
-
-        :raises gymnasium.error.ResetNeeded: before ``reset``.
-        """
-        return unused_actions(self._batch, self.form)
