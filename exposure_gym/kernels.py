@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from exposure_gym._machine_code import MachineCode
 from exposure_gym.color import LUMINANCE_WEIGHTS
 from exposure_gym.filters import ALL_FILTERS, CURVE_STEPS, MASK_MINIMUM_STRENGTH, MASK_NAMES, MASK_RANGE
 
@@ -53,10 +55,9 @@ def compiled(function: Function) -> Function:
     """Compile a function when it is first called, and keep the machine code on disk if there is a place for it."""
     # Products and sums may be contracted and sums reordered, which lets them run on vectors. NaN stays NaN.
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "nsz", "reassoc"}}
-    try:
-        kernel: Any = njit(function, cache=True, **options)
-    except RuntimeError:  # neither this folder nor the user's cache folder can be written to
-        kernel = njit(function, **options)
+    kernel: Any = njit(function, **options)
+    with suppress(RuntimeError):  # neither this folder nor the user's cache folder can be written to
+        kernel._cache = MachineCode(function)  # type: ignore[no-untyped-call]
     return kernel  # type: ignore[no-any-return]
 
 

@@ -45,7 +45,7 @@ def test_values_outside_are_clipped_before_they_are_converted() -> None:
 def test_machine_code_is_never_older_than_the_kernels(tmp_path: Path) -> None:
     package = tmp_path / "exposure_gym"
     package.mkdir()
-    for name in ("__init__", "color", "filters", "kernels", "_fused_kernels"):
+    for name in ("__init__", "color", "filters", "kernels", "_fused_kernels", "_machine_code"):
         shutil.copy2(Path(exposure_gym.__file__).with_name(f"{name}.py"), package)
     (package / "__init__.py").write_text("")
     program = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -241,6 +243,19 @@ def test_functions_compile_without_a_place_for_their_code(monkeypatch: pytest.Mo
         return 2 * x
 
     assert compiled(double)(21) == 42
+
+
+def test_what_only_compiling_needs_is_not_loaded_with_machine_code(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np; from numba import njit; from exposure_gym import kernels as k\n"
+        "r, g, b = np.full((3, 8), 0.5, np.float32); k._gains(np.array([2, 3, 4], np.float32), r, g, b)\n"
+        "print(r[0], g[0], b[0], 'numba.np.linalg' in sys.modules)\n"
+        "print(njit(lambda x: np.dot(x, x))(np.ones(3)), 'numba.np.linalg' in sys.modules)"
+    )
+    for compiling in (True, False):  # and then something is compiled all the same
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == [f"1.0 1.5 2.0 {compiling}", "3.0 True"]
 
 
 def test_no_torch_is_needed() -> None:
