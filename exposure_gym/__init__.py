@@ -5,14 +5,8 @@ Importing the package registers its environments with Gymnasium. Heavy libraries
 
 from __future__ import annotations
 
-import gymnasium
+from exposure_gym._registration import register_with_gymnasium
 
 __version__ = "0.1.0"
 
-for _form in ("", "Box", "Discrete"):
-    if f"PhotoRetouch{_form}-v0" not in gymnasium.registry:
-        gymnasium.register(
-            id=f"PhotoRetouch{_form}-v0",
-            entry_point=f"exposure_gym.envs:PhotoRetouch{_form}Env",
-            vector_entry_point=f"exposure_gym.envs:PhotoRetouch{_form}VectorEnv",
-        )
+register_with_gymnasium()

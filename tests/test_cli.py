@@ -59,6 +59,23 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.count("Usage: ") == 5
 
 
+def test_a_group_of_commands_shows_its_help(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["study"]) == 2
+    out, err = capfd.readouterr()
+    assert "Usage: " in out + err
+    assert "(see" not in err
+
+
+def test_only_the_command_that_was_asked_for_is_built() -> None:
+    code = (
+        "import sys; from exposure_gym.cli import main; status = main(['evaluate', '--help']);"
+        "others = {'demo', 'train', 'retouch', 'data', 'study'} & {name.split('.')[-1] for name in sys.modules"
+        " if name.startswith('exposure_gym.cli.')}; sys.exit(f'imported {others}' if others else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_python_m_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "exposure_gym", "--version"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

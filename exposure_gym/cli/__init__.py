@@ -4,36 +4,54 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_group
 
 from exposure_gym import __version__
-from exposure_gym.cli import data, demo, evaluate, explain, import_tf, play, rate, report, retouch, study, train
 from exposure_gym.cli.messages import complain
+
+_COMMANDS = (
+    *("demo", "retouch", "play", "rate", "report", "train", "evaluate", "explain", "import-tf"),
+    *("data", "study"),
+)
+_MARKUP: Any = "markdown"  # which fills paragraphs
+
+
+class _Commands(TyperGroup):
+    """Imports and builds a command when it is asked for: all of them would take longer than some of them run."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: dict[str, Any] = dict.fromkeys(_COMMANDS)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in self.commands and self.commands[cmd_name] is None:
+            name = cmd_name.replace("-", "_")
+            module, alone = import_module(f"exposure_gym.cli.{name}"), typer.Typer(rich_markup_mode=_MARKUP)
+            if hasattr(module, "app"):  # has commands of its own
+                alone.add_typer(module.app, name=cmd_name)
+            else:
+                alone.command()(getattr(module, name))
+            self.commands[cmd_name] = get_group(alone).commands[cmd_name]
+        return self.commands.get(cmd_name)
+
 
 app = typer.Typer(
     name="exposure-gym",
+    cls=_Commands,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",  # which fills paragraphs
+    rich_markup_mode=_MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (
-    demo.demo,
-    retouch.retouch,
-    play.play,
-    rate.rate,
-    report.report,
-    train.train,
-    evaluate.evaluate,
-    explain.explain,
-    import_tf.import_tf,
-):
-    app.command()(command)
-app.add_typer(data.app, name="data")
-app.add_typer(study.app, name="study")
 
 
 def _show_version(wanted: bool) -> None:
@@ -72,7 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TyperException as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "exposure-gym"
-        complain(f"{' '.join(error.format_message().split())} (see {path} --help)")
+        if said := " ".join(error.format_message().split()):  # else the help was shown instead
+            complain(f"{said} (see {path} --help)")
         return error.exit_code
     except BrokenPipeError:  # the reader of our output had enough
         sys.stdout = None  # nothing is left to flush it to

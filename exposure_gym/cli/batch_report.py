@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,6 +68,9 @@ class Report:
     @contextmanager
     def showing_progress(self, count: int) -> Iterator[None]:
         """A bar with photographs a second and the time left, on a terminal."""
+        if not sys.stderr.isatty():
+            yield  # and rich is not imported
+            return
         with progress_bar("{task.fields[rate]}") as bar:
             task = bar.add_task("retouching", total=count, rate="")
             begin = time.monotonic()
