@@ -68,15 +68,32 @@ def test_seeds_are_counted(agent: ExposureAgent, photos: list[Any]) -> None:
     assert agent.retouch_many([]) == []
 
 
-def test_only_some_filters(agent: ExposureAgent, photos: list[Any]) -> None:
-    brief = Brief(only=("contrast", "tone"))
-    for decision in agent.retouch_many(photos, brief=brief):
-        assert {edit.filter for edit in decision.recipe} <= {"contrast", "tone"}
-        for chances in decision.probabilities:
+def test_only_some_filters_each_once(agent: ExposureAgent, photos: list[Any]) -> None:
+    only = ("contrast", "tone", "gamma")
+    for decision in agent.retouch_many(photos, brief=Brief(only=only)):
+        assert sorted(edit.filter for edit in decision.recipe) == sorted(only)  # and then it stops
+        left = set(only)
+        for edit, chances in zip(decision.recipe, decision.probabilities, strict=True):
             assert sum(chances.values()) == pytest.approx(1.0, abs=1e-5)
-            assert {name for name, chance in chances.items() if chance > 0} == {"contrast", "tone"}
-    free = agent.retouch_many(photos, brief=Brief(only=tuple(filter_.name for filter_ in agent.game.filters)))
-    assert [decision.recipe for decision in free] == [decision.recipe for decision in agent.retouch_many(photos)]
+            assert {name for name, chance in chances.items() if chance > 0} == left
+            assert edit.filter == max(chances, key=lambda name: chances[name])
+            left.remove(edit.filter)
+
+
+def test_more_filters_than_edits(agent: ExposureAgent, photos: list[Any]) -> None:
+    names = tuple(filter_.name for filter_ in agent.game.filters)
+    for decision in agent.retouch_many(photos, brief=Brief(only=names)):
+        assert len({edit.filter for edit in decision.recipe}) == len(decision.recipe) == 5
+    few = agent.retouch(photos[0], brief=Brief(only=names, max_edits=2))
+    assert few.edits == agent.retouch(photos[0], brief=Brief(only=names)).edits[:2]
+
+
+def test_what_was_used_before_is_not_used_again(agent: ExposureAgent, photos: list[Any]) -> None:
+    start = Recipe((Edit("tone", (1.0,) * 8), Edit("level", (0.0, 1.0))))
+    ended = agent.retouch(photos[0], brief=Brief(only=("tone", "contrast"), start=start))
+    assert [edit.filter for edit in ended] == ["tone", "level", "contrast"]
+    done = agent.retouch(photos[0], brief=Brief(only=("tone",), start=start))
+    assert done.edits == start.edits
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 9])

@@ -136,6 +136,8 @@ def write_brief(agent: ExposureAgent, only: str | None, max_edits: int | None, s
         brief.allowed(agent.game)
     except ValueError as error:
         fail(f"--only {only}: {error}", 2)
+    if recipe is not None and names is not None and set(names) <= {edit.filter for edit in recipe}:
+        fail(f"--only {only}: {start} uses these already, and each is used once; nothing is left for the agent", 2)
     wanted: tuple[str, str] = ("display" if agent.reading == "display" else "linear", agent.working_space)
     if recipe is not None and (recipe.input_domain, recipe.working_space) != wanted:
         given = f"{recipe.input_domain} values in {recipe.working_space} primaries"

@@ -70,7 +70,8 @@ def retouch(
         typer.Option(
             metavar="FILTERS",
             rich_help_panel=CHOICE,
-            help="Let the agent use these filters only: names with commas between them, as exposure,tone,contrast.",
+            help="Let the agent use these filters only, each once: names with commas between them, as "
+            "exposure,tone,contrast.",
             show_default=False,
         ),
     ] = None,

@@ -28,7 +28,9 @@ depend on which other photographs were given."""
 class Brief:
     """What a person asks of an agent.
 
-    :param only: names of the filters that it may use; None for all it knows.
+    :param only: names of the filters that it may use, each once; None for all it knows, as often as it likes. It
+        learned with all of them and that to repeat one is punished (published ``filter_usage_penalty``), so with few it
+        would repeat for want of another. It stops instead when it has used them all.
     :param max_edits: how many edits it may make; None for as many as it learned to make, less those of ``start``. Never
         more than it learned.
     :param start: an edit that the person made already, which the agent goes on from. Its edits count as played.
@@ -61,9 +63,9 @@ class Brief:
     def begin(self, game: RetouchGame, image: torch.Tensor) -> tuple[GameState, int]:
         """The games to play, after the edits of ``start``, and the number of edits to make in each.
 
-        One edit is always left to make.
+        One edit is always left to make, unless ``start`` used all filters of ``only``.
         """
-        state, before = game.start(image), [] if self.start is None else list(self.start.edits)
+        state, before = game.start(image), list(self.start or ())
         if before and self.start is not None:
             limit = np.inf if game.image_limit is None else game.image_limit
             used = {edit.filter for edit in before}
@@ -71,8 +73,12 @@ class Brief:
             step = min(len(before), game.max_steps - 1)
             edited = self.start.apply(image).clamp(0.0, limit)
             state = GameState(edited, marks.expand_as(state.filters_used), torch.full_like(state.step, step))
-        left = game.max_steps - int(state.step[0])
-        return state, left if self.max_edits is None else min(self.max_edits, game.max_steps)
+        count = game.max_steps - int(state.step[0])
+        if self.max_edits is not None:
+            count = min(self.max_edits, game.max_steps)
+        if self.only is not None:
+            count = min(count, len(set(self.only) - {edit.filter for edit in before}))
+        return state, count
 
 
 ANYTHING = Brief()
@@ -93,9 +99,8 @@ def decide(agent: ExposureAgent, image: torch.Tensor, noise: Noise, brief: Brief
     made: list[list[Edit]] = [list(brief.start or ()) for _ in range(len(image))]
     opinions: list[list[dict[str, float]]] = [[] for _ in range(len(image))]
     for _ in range(count):
-        index, parameters, policy = agent.policy.act(
-            state, noise, allowed=None if allowed is None else allowed.to(image.device)
-        )
+        unused = None if allowed is None else allowed.to(image.device) & (state.filters_used == 0)
+        index, parameters, policy = agent.policy.act(state, noise, allowed=unused)
         for edits, edit in zip(made, game.edits(index, parameters), strict=True):
             edits.append(edit)
         for opinion, chances in zip(opinions, policy.probabilities.tolist(), strict=True):
