@@ -1,7 +1,8 @@
 """The paper's agent, standard reinforcement learning and players that only search, on one game: who learns how fast.
 
     python benchmarks/compare_agents.py --preset smoke         # minutes on two cores: runs, then table and figures
-    python benchmarks/compare_agents.py --preset main          # the table of docs/benchmark.md
+    python benchmarks/compare_agents.py --preset main          # the tables of docs/benchmark.md: everyone, briefly,
+    python benchmarks/compare_agents.py --preset long          # and some for long enough to learn
     python benchmarks/compare_agents.py report --preset main --figures docs/images --page docs/benchmark.md
 
 Every run (an algorithm, a seed, an environment) leaves a file under ``<out>/<name>/cells``, and one that is there with
@@ -40,7 +41,7 @@ def main() -> int:
         table = write_report(comparison, folder, options.figures or folder)
         print(table)
         if options.page is not None:
-            put_into_page(table, options.page)
+            put_into_page(table, options.page, comparison.name)
     except (ValueError, OSError) as error:
         sys.exit(f"compare_agents.py: {error}")
     return 1 if broken else 0

@@ -1,6 +1,7 @@
 """Regressors that retouch in one pass, without a game: what the paper's agent stands beside.
 
-Two of them, each trained without pairs against the agent's own kind of critic, and with pairs where there are some:
+Two of them, each trained without pairs, against the agent's own kind of critic or against the frozen one that judges
+version 0 of the environments, and with pairs where there are some:
 
 * ``lut``: a small network mixes three learned 3D tables into one for the picture (Zeng et al. 2020, "Learning
   Image-Adaptive 3D Lookup Tables for High Performance Photo Enhancement in Real-Time"). Nobody can read it as an edit.
@@ -16,6 +17,7 @@ finished is kept in RUNS, and not done again.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -39,10 +41,13 @@ from exposure_gym.filters import default_filters
 from exposure_gym.model_file import read_model, write_model
 from exposure_gym.networks import LEAK, ConvEncoder, initialise
 from exposure_gym.photo import Reading, list_photos
+from exposure_gym.rewards import shipped_critic
 
 FORMAT = "exposure-gym regressor 1"
 KINDS = ("lut", "cnn")
-TRAININGS = ("unpaired", "paired")
+TRAININGS = ("unpaired", "frozen", "paired")
+ROWS = {"unpaired": "unpaired", "frozen": "unpaired, frozen critic", "paired": "paired"}
+"""Trainings, as rows call them."""
 LABELS = {"lut": "image-adaptive 3D LUT", "cnn": "CNN, all 39 parameters at once"}
 
 
@@ -65,6 +70,14 @@ class Settings:
     critic_burst: int = 100
     """Updates of the critic in each of the first 10 iterations, and every 500th."""
 
+
+NARROWER = {
+    "batch_size": "pictures of each kind in an update",
+    "channels": "of the first convolution",
+    "critic_updates": "updates of the critic an iteration",
+    "critic_burst": "the same in each of the first 10 iterations",
+}
+"""Settings that the command lets one choose, for machines that are slow."""
 
 SMOKE = Settings(batch_size=4, size=16, channels=4, points=5, critic_updates=1, critic_burst=2)
 
@@ -175,17 +188,20 @@ def train(kind: str, training: str, photos: Photos, settings: Settings, seed: in
     """Train one regressor.
 
     Without pairs it maximises what the agent's last reward would be, 0.05 times the critic's score minus the penalty
-    for overexposure, against a critic that learns meanwhile as the agent's does. With pairs it minimises the squared
-    difference of display values.
+    for overexposure, against a critic that learns meanwhile as the agent's does, or (``"frozen"``) the critic of
+    version 0 as it is. With pairs it minimises the squared difference of display values.
 
-    :param training: ``"unpaired"`` or ``"paired"``.
+    :param training: one of :data:`TRAININGS`.
     """
     generator = torch.Generator().manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = REGRESSORS[kind](settings, photos.display_inputs)
-    critic = Critic(settings.size, settings.channels)
     model.initialise(generator)
-    initialise(critic, generator)
+    if training == "frozen":
+        critic = copy.deepcopy(shipped_critic()).requires_grad_(False)
+    else:
+        critic = Critic(settings.size, settings.channels)
+        initialise(critic, generator)
     model.to(device)
     critic.to(device)
     mixing = torch.Generator(device).manual_seed(seed)
@@ -194,6 +210,12 @@ def train(kind: str, training: str, photos: Photos, settings: Settings, seed: in
 
     def tensor(pictures: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+
+    def score(pictures: Tensor) -> Tensor:
+        if pictures.shape[-1] != critic.image_size:
+            pictures = nn.functional.interpolate(pictures, [critic.image_size] * 2, mode="area")
+        judged: Tensor = critic(pictures)
+        return judged
 
     def sample(which: Any) -> Tensor:
         return tensor(which.sample(settings.batch_size, rng, settings.size))
@@ -207,12 +229,13 @@ def train(kind: str, training: str, photos: Photos, settings: Settings, seed: in
             before, after = map(tensor, photos.sample_pairs(settings.batch_size, rng, settings.size))
             loss = nn.functional.mse_loss(model(before), after)
         else:
-            for _ in range(updates_due(iteration, settings.critic_updates, settings.critic_burst, 10, 500)):
+            due = updates_due(iteration, settings.critic_updates, settings.critic_burst, 10, 500)
+            for _ in range(due if training == "unpaired" else 0):
                 with torch.no_grad():
                     finished = model(sample(photos.inputs))
                 critic_step(critic, critic_optimizer, finished, sample(photos.targets), mixing)
             finished = model(sample(photos.inputs))
-            loss = (finished - 1.0).clamp(min=0.0).square().mean() - 0.05 * critic(finished).mean()
+            loss = (finished - 1.0).clamp(min=0.0).square().mean() - 0.05 * score(finished).mean()
         optimizer.zero_grad(set_to_none=True)
         total: Tensor = loss + model.regularisation()
         total.backward()  # type: ignore[no-untyped-call]
@@ -298,11 +321,12 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
             ]
             row = {
                 "set": options.set,
-                "name": f"{LABELS[kind]}, {training}",
+                "name": f"{LABELS[kind]}, {ROWS[training]}",
                 "photos": len(test.paths),
                 "targets": len(test.targets) // 5,
                 "training_seeds": options.seeds,
                 "iterations": options.settings.iterations,
+                "settings": asdict(options.settings),
             }
             rows.append(row | {measure: estimate.row() for measure, estimate in test.measure(runs).items()})
     return rows
@@ -312,7 +336,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Regressors that retouch in one pass.")
     parser.add_argument("set", choices=SETS, help="which photographs; those of sintel are pairs")
     parser.add_argument("kinds", nargs="+", choices=(*KINDS, "all"), metavar="KIND", help=", ".join((*KINDS, "all")))
-    parser.add_argument("--training", nargs="+", choices=TRAININGS, help="(both for pairs, else unpaired)")
+    parser.add_argument("--training", nargs="+", choices=TRAININGS, help="(unpaired, and paired where there are pairs)")
     for name, what in (("train-inputs", "to learn from"), ("train-targets", "finished, to learn from")):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"folder of photographs {what}")
     parser.add_argument("--inputs", type=Path, required=True, help="folder of test photographs")
@@ -320,6 +344,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="folder for the trainings")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each row (%(default)s)")
     parser.add_argument("--iterations", type=int, default=Settings.iterations, help="of a training (%(default)s)")
+    for field, what in NARROWER.items():
+        name, default = f"--{field.replace('_', '-')}", getattr(Settings, field)
+        parser.add_argument(name, type=int, default=default, help=f"{what} (%(default)s)")
     parser.add_argument("--reading", choices=get_args(Reading), help="of the inputs, instead of the set's own")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="(%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU (%(default)s)")
@@ -328,12 +355,13 @@ def _options() -> argparse.Namespace:
         "--out", type=Path, default=harness.RESULTS, help="folder of the JSON file (benchmarks/results)"
     )
     options = parser.parse_args()
-    options.training = options.training or (TRAININGS if options.set == "sintel" else ("unpaired",))
+    options.training = options.training or (("unpaired", "paired") if options.set == "sintel" else ("unpaired",))
     if "paired" in options.training and options.set != "sintel":
         parser.error("only the photographs of sintel are pairs")
-    if options.seeds < 1 or options.iterations < 1:
-        parser.error("--seeds and --iterations must be at least 1")
-    options.settings = replace(SMOKE if options.smoke else Settings(), iterations=options.iterations)
+    numbers = {field: getattr(options, field) for field in NARROWER}
+    if min(options.seeds, options.iterations, *numbers.values()) < 1:
+        parser.error(f"--seeds, --iterations, --{', --'.join(numbers).replace('_', '-')} must be at least 1")
+    options.settings = replace(SMOKE if options.smoke else Settings(**numbers), iterations=options.iterations)
     return options
 
 

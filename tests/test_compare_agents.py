@@ -66,6 +66,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "maskable_ppo": {"n_envs": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1},
     "recurrent_ppo": {"n_envs": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1},
     "hybrid_ppo": {"n_envs": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1},
+    "hybrid_ppo_masked": {"n_envs": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1},
     "dqn": {"n_envs": 2, "learning_starts": 8, "buffer_size": 64, "batch_size": 8},
     "exposure": {"batch_size": 8, "pool_size": 16, "critic_burst": 1, "critic_updates": 1, "warmup_rollouts": 2},
     "greedy": {"samples": 2},
@@ -88,7 +89,7 @@ def test_everyone_is_measured_alike(name: str) -> None:
         assert sum(row["filters"].values()) == pytest.approx(1.0)
         assert 0 <= row["edits"] <= 5
         assert row["ciede2000"] > 0
-    if name in ("maskable_ppo", "gradient"):
+    if name in ("maskable_ppo", "hybrid_ppo_masked", "gradient"):
         assert all(row["reuse"] == 0.0 for row in curve)
     assert result["milliseconds_to_decide"] > 0
 
@@ -196,12 +197,15 @@ def test_processes_give_the_same_results(tmp_path: Path) -> None:
 
 
 def test_presets_are_read_and_ordered_by_seed() -> None:
-    assert {"smoke", "main", "tiny"} <= set(PRESETS)
+    assert {"smoke", "main", "long", "tiny"} <= set(PRESETS)
     comparison = read_comparison("main")
     seeds = [each.seed for each in comparison.cells()]
     assert seeds == sorted(seeds)
     assert len(comparison.seeds) >= 5
-    assert set(comparison.algorithms) == set(ALGORITHMS)
+    longer = read_comparison("long")
+    assert longer.environments == comparison.environments  # and so their tables may be compared
+    assert longer.encoder == comparison.encoder
+    assert set(comparison.algorithms) | set(longer.algorithms) == set(ALGORITHMS)
     names = [each.name for each in comparison.cells()]
     assert len(set(names)) == len(names)
     assert names.count("builtin-identity-0") == 1
@@ -223,7 +227,7 @@ def test_config_errors_are_one_line(text: str, message: str, tmp_path: Path) -> 
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_comparison(str(path))
-    with pytest.raises(ConfigError, match="no such preset or file; choose main, smoke, tiny"):
+    with pytest.raises(ConfigError, match="no such preset or file; choose long, main, smoke, tiny"):
         read_comparison("huge")
 
 
@@ -258,17 +262,18 @@ def test_a_report_is_written(tmp_path: Path) -> None:
     table = report.write_report(read_comparison("tiny"), tmp_path, tmp_path / "figures")
     assert (tmp_path / "report.md").read_text() == table
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.BEGIN}old\n{report.END}after\n")
-    report.put_into_page(table, page)
-    assert page.read_text() == f"before\n{report.BEGIN}{table}{report.END}after\n"
+    begin, end = report.marks("tiny")
+    page.write_text(f"before\n{begin}old\n{end}after\n")
+    report.put_into_page(table, page, "tiny")
+    assert page.read_text() == f"before\n{begin}{table}{end}after\n"
     (tmp_path / "other.md").write_text("nothing")
     with pytest.raises(ValueError, match="has no lines"):
-        report.put_into_page(table, tmp_path / "other.md")
+        report.put_into_page(table, tmp_path / "other.md", "tiny")
     assert [line.split(" |")[0] for line in table.splitlines()[2:4]] == ["| auto levels", "| PPO"]
     assert json.loads((tmp_path / "report.json").read_text())["comparison"] == "tiny"
     pictures = {path.name for path in (tmp_path / "figures").iterdir()}
     assert pictures == {
-        f"benchmark-{name}.png" for name in ("curves", "intervals", "profiles", "improvement", "hacking")
+        f"benchmark-tiny-{name}.png" for name in ("curves", "intervals", "profiles", "improvement", "hacking")
     }
 
 

@@ -20,6 +20,7 @@ from regressors import REGRESSORS, SMOKE, LutRegressor, ParameterRegressor, iden
 
 from exposure_gym.color import srgb_encode
 from exposure_gym.data import Photos, PhotoSet
+from exposure_gym.rewards import shipped_critic
 
 
 def pictures(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -88,13 +89,26 @@ def test_pairs_teach_their_curve(kind: str) -> None:
     assert np.square(result - after).mean() < 0.15 * np.square(before - after).mean()
 
 
-@pytest.mark.parametrize("kind", ["lut", "cnn"])
-def test_one_seed_one_model(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "training"), [("lut", "unpaired"), ("cnn", "unpaired"), ("cnn", "frozen")])
+def test_one_seed_one_model(kind: str, training: str) -> None:
     settings = replace(SMOKE, iterations=3)
-    first, again, other = (train(kind, "unpaired", pairs(), settings, seed).state_dict() for seed in (1, 1, 2))
+    first, again, other = (train(kind, training, pairs(), settings, seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
     assert all(value.isfinite().all() for value in first.values())
+
+
+def test_the_frozen_critic_is_pleased_and_stays_as_it_is() -> None:
+    critic = shipped_critic()
+    before = {key: value.clone() for key, value in critic.state_dict().items()}
+    settings = replace(SMOKE, size=64, batch_size=8, learning_rate=3e-3)
+    photos = pairs(64)
+    untaught, taught = (train("cnn", "frozen", photos, replace(settings, iterations=n), 0) for n in (1, 20))
+    image = torch.from_numpy(photos.inputs.sample(8, np.random.default_rng(0), 64))
+    with torch.no_grad():
+        assert critic(taught(image)).mean() > critic(untaught(image)).mean()
+    assert all(torch.equal(value, before[key]) for key, value in critic.state_dict().items())
+    assert not any(parameter.grad is not None for parameter in critic.parameters())
 
 
 def test_rows_are_made_once_and_kept(tmp_path: Path) -> None:

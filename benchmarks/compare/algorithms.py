@@ -27,7 +27,6 @@ from exposure_gym.agents.scripted import (
     identity_player,
     random_player,
 )
-from exposure_gym.envs.actions import DiscreteActions
 from exposure_gym.evaluation import Player, agent_player
 from exposure_gym.game import GameState
 from exposure_gym.rewards import WEIGHTS, CriticReward
@@ -108,9 +107,12 @@ class Showing(BaseCallback):
         self.show(self.num_timesteps, self.player)
 
 
-def baseline(name: str, setting: Setting, show: Show) -> None:
-    """An algorithm of :data:`exposure_gym.agents.baselines.BASELINES`, by the gradient-free door."""
-    arena, options = setting.arena, dict(setting.hyperparameters)
+def baseline(name: str, setting: Setting, show: Show, **fixed: Any) -> None:
+    """An algorithm of :data:`exposure_gym.agents.baselines.BASELINES`, by the gradient-free door.
+
+    :param fixed: hyperparameters that make it this entry.
+    """
+    arena, options = setting.arena, fixed | setting.hyperparameters
     tuned = tuned_hyperparameters(name)
     env = arena.env(tuned["id"], options.pop("n_envs", tuned["n_envs"]), tuned["preview"])
     agent = make_baseline(name, env, encoder=setting.encoder, seed=setting.seed, device="cpu", **options)
@@ -124,7 +126,7 @@ def baseline_player(agent: BaseAlgorithm) -> Player:
     games = bare(env)
     form = games.base.form
     memory: list[Any] = [None]
-    masks = type(agent).__name__ == "MaskablePPO"
+    masks = type(agent).__name__ == "MaskablePPO" or getattr(agent, "use_masking", False)
 
     def player(state: GameState) -> tuple[Tensor, Tensor]:
         observation = games.envs.observations if games.envs is not games.base else lambda seen: seen
@@ -138,7 +140,6 @@ def baseline_player(agent: BaseAlgorithm) -> Player:
         starts = state.step.numpy() == 0
         more: dict[str, Any] = {}
         if masks:
-            assert isinstance(form, DiscreteActions)
             more["action_masks"] = form.unused(state.filters_used)
         if starts.all():
             memory[0] = None
@@ -206,5 +207,6 @@ ALGORITHMS: dict[str, Algorithm] = {
         }.items()
         if name in BASELINES
     },
+    "hybrid_ppo_masked": Algorithm("Hybrid PPO, masked", partial(baseline, "hybrid_ppo", use_masking=True)),
 }
 """Everyone, by the name that configs use."""

@@ -9,6 +9,10 @@ from exposure_gym.files import replacing
 
 SEARCHERS = "#8a8a8a"
 PAPER = "#b0413e"
+PAPERS = {"exposure": PAPER, "exposure_frozen": "#ee8a1d"}
+PALETTE = ("#1f77b4", "#2ca02c", "#9467bd", "#17becf", "#e377c2", "#8c564b", "#bcbd22")
+CROWD = 8
+"""So many learners can have their intervals drawn in one panel; of more the lines alone can be told apart."""
 DPI = 110
 LOWEST = {"reward": -4.6, "critic": -0.8}
 """How far down scales of these go. Beyond it lie agents that went astray, who would flatten the rest: they are marked
@@ -16,7 +20,7 @@ at the edge. A filter used four times again costs 4."""
 
 
 def draw_all(summary: dict[str, Any], folder: Path) -> None:
-    """Write ``benchmark-*.png``.
+    """Write ``benchmark-<comparison>-*.png``.
 
     :raises ValueError: Matplotlib is missing.
     """
@@ -37,23 +41,28 @@ def draw_all(summary: dict[str, Any], folder: Path) -> None:
     }
     for name, draw in pictures.items():
         figure = draw(summary, plt)
-        with replacing(folder / f"benchmark-{name}.png") as temporary:
+        with replacing(folder / f"benchmark-{summary['comparison']}-{name}.png") as temporary:
             figure.savefig(temporary, dpi=DPI, metadata={"Software": None})
         plt.close(figure)
 
 
-def _colours(summary: dict[str, Any]) -> dict[str, Any]:
-    """Those that learn have colours of their own, the paper's agent red, those that do not are grey."""
-    from matplotlib import colormaps
+def _colours(summary: dict[str, Any]) -> dict[str, str]:
+    """Those that learn have colours of their own, the paper's agent red and orange, those that do not are grey."""
+    colours = dict.fromkeys(summary["algorithms"], SEARCHERS)
+    for place, name in enumerate(_others(summary)):
+        colours[name] = PALETTE[place % len(PALETTE)]
+    return colours | {name: colour for name, colour in PAPERS.items() if name in colours}
 
-    palette = [colormaps["tab20"](i) for i in (0, 2, 4, 8, 10, 12, 16, 18, 1, 3, 5, 9, 11)]
-    colours: dict[str, Any] = {}
-    for name, row in summary["algorithms"].items():
-        if name.startswith("exposure"):
-            colours[name] = PAPER if name == "exposure" else "#e08a3c"
-        else:
-            colours[name] = palette[len(colours) % len(palette)] if "curve" in row else SEARCHERS
-    return colours
+
+def _dashes(summary: dict[str, Any]) -> dict[str, str]:
+    """Where there are more learners than colours, lines of the second round are dashed."""
+    later = _others(summary)[len(PALETTE) :]
+    return {name: "--" if name in later else "-" for name in summary["algorithms"]}
+
+
+def _others(summary: dict[str, Any]) -> list[str]:
+    """Learners other than the paper's agent."""
+    return [name for name, row in summary["algorithms"].items() if "curve" in row and name not in PAPERS]
 
 
 def _tidy(axes: Any) -> None:
@@ -69,7 +78,8 @@ def _from(set_limits: Any, measure: str, lows: list[float]) -> None:
 
 def _curves(summary: dict[str, Any], plt: Any) -> Any:
     """Sample efficiency, and the same in time of the processor."""
-    colours = _colours(summary)
+    colours, dashes = _colours(summary), _dashes(summary)
+    crowded = sum("curve" in row for row in summary["algorithms"].values()) > CROWD
     figure, grid = plt.subplots(1, 2, figsize=(12, 4.8), sharey=True, layout="constrained")
     panels = (("curve", "steps", "edits made"), ("curve_in_time", "cpu_seconds", "CPU seconds of learning"))
     for axes, (key, x, title) in zip(grid, panels, strict=True):
@@ -80,8 +90,9 @@ def _curves(summary: dict[str, Any], plt: Any) -> Any:
             if x == "cpu_seconds":  # no further than it learned
                 shown = sum(point <= row["cpu_seconds"] for point in points)
                 curve, points = {part: values[:shown] for part, values in curve.items()}, points[:shown]
-            axes.plot(points, curve["value"], color=colours[name], linewidth=1.8, label=row["label"])
-            axes.fill_between(points, curve["low"], curve["high"], color=colours[name], alpha=0.12, linewidth=0)
+            axes.plot(points, curve["value"], dashes[name], color=colours[name], linewidth=1.8, label=row["label"])
+            if not crowded:
+                axes.fill_between(points, curve["low"], curve["high"], color=colours[name], alpha=0.12, linewidth=0)
         for style, (name, row) in zip(
             ("-", "--", "-.", ":", (0, (1, 3)), (0, (5, 5))),
             ((name, row) for name, row in summary["algorithms"].items() if "curve" not in row and name != "random"),
@@ -132,15 +143,17 @@ def _intervals(summary: dict[str, Any], plt: Any) -> Any:
 
 def _profiles(summary: dict[str, Any], plt: Any) -> Any:
     """For every score the share of runs above it."""
-    colours = _colours(summary)
+    colours, dashes = _colours(summary), _dashes(summary)
+    crowded = sum("curve" in row for row in summary["algorithms"].values()) > CROWD
     figure, axes = plt.subplots(figsize=(8.5, 4.6), layout="constrained")
     thresholds = summary["grid"]["score"]
     for name, profile in summary["profiles"].items():
         row = summary["algorithms"][name]
         if "curve" not in row:
             continue
-        axes.plot(thresholds, profile["value"], color=colours[name], linewidth=1.8, label=row["label"])
-        axes.fill_between(thresholds, profile["low"], profile["high"], color=colours[name], alpha=0.1, linewidth=0)
+        axes.plot(thresholds, profile["value"], dashes[name], color=colours[name], linewidth=1.8, label=row["label"])
+        if not crowded:
+            axes.fill_between(thresholds, profile["low"], profile["high"], color=colours[name], alpha=0.1, linewidth=0)
     anchored = {"identity", "greedy"} <= set(summary["algorithms"])
     axes.set_xlabel("score: 0 changes nothing, 1 is greedy search" if anchored else "reward")
     axes.set_ylabel("share of runs above it")
@@ -158,7 +171,7 @@ def _improvement(summary: dict[str, Any], plt: Any) -> Any:
     size = 2.2 + 0.42 * len(order)
     figure, axes = plt.subplots(figsize=(size + 0.8, size), layout="constrained")
     picture = axes.imshow(table, cmap="RdYlBu", vmin=0.0, vmax=1.0)
-    axes.set_xticks(range(len(order)), labels, rotation=60, ha="right", fontsize=8)
+    axes.set_xticks(range(len(order)), labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(order)), labels, fontsize=8)
     for i, row in enumerate(table):
         for j, value in enumerate(row):

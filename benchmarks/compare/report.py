@@ -239,20 +239,23 @@ def _interval(value: dict[str, float]) -> str:
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
+def marks(name: str) -> tuple[str, str]:
+    """Lines of a page between which the table of a comparison stands."""
+    return f"<!-- table {name}: begin -->\n", f"<!-- table {name}: end -->\n"
 
 
-def put_into_page(table: str, page: Path) -> None:
-    """Replace what stands between the marks of a page.
+def put_into_page(table: str, page: Path, name: str) -> None:
+    """Replace what stands between the marks of a comparison in a page.
 
     :raises ValueError: it has no marks.
     """
+    begin, end = marks(name)
     text = page.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise ValueError(f"{page}: has no lines {BEGIN.strip()} and {END.strip()} to put the table between")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    if begin not in text or end not in text:
+        raise ValueError(f"{page}: has no lines {begin.strip()} and {end.strip()} to put the table between")
+    before, after = text.split(begin)[0], text.split(end)[1]
     with replacing(page) as temporary:
-        temporary.write_text(f"{before}{BEGIN}{table}{END}{after}", encoding="utf-8")
+        temporary.write_text(f"{before}{begin}{table}{end}{after}", encoding="utf-8")
 
 
 def write_report(comparison: Comparison, folder: Path, figures: Path) -> str:
