@@ -10,7 +10,8 @@ that train critics and that attack them, too.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ from exposure_gym.attack import Plan, gradient_attack, neutral_parameters, rando
 from exposure_gym.color import srgb_decode, srgb_encode
 from exposure_gym.critic import load_critic
 from exposure_gym.data import Photos, PhotoSet, builtin_photos
+from exposure_gym.data.crop_cache import read_crops
+from exposure_gym.data.crops import Cut
+from exposure_gym.data.photo_set import Domain
 from exposure_gym.envs.actions import DiscreteActions
 from exposure_gym.evaluation import Player, episode_reward, play
 from exposure_gym.filters import default_filters
 from exposure_gym.game import GameState, RetouchGame
 from exposure_gym.metrics import ciede2000, histogram_intersection, photo_statistics
+from exposure_gym.photo import list_photos
 from exposure_gym.recipe import Edit
 from exposure_gym.rewards import CriticReward, shipped_critic
 
@@ -275,6 +280,11 @@ def add_photo_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the folders hold pairs by name; inputs are display values too, and are played on as they are",
     )
+    parser.add_argument(
+        "--hold-back",
+        action="store_true",
+        help="keep a fifth of the photographs to train on back, and measure on these: to choose without the test ones",
+    )
 
 
 def read_photos(options: argparse.Namespace, scenes: int = 256) -> tuple[Photos, Photos]:
@@ -284,11 +294,19 @@ def read_photos(options: argparse.Namespace, scenes: int = 256) -> tuple[Photos,
     :raises SystemExit: some folders are named and others are not; :class:`ValueError`: they do not fit.
     """
     given = [getattr(options, name) for name in FOLDERS]
+    if options.hold_back and (options.paired or not all(given)):
+        raise SystemExit("--hold-back needs all four folders, and knows no pairs")
     if not any(given):
         return builtin_photos(scenes=scenes), builtin_photos(scenes=scenes, split="test")
     if not all(given):
         raise SystemExit("name all four folders: --inputs, --targets, --test-inputs and --test-targets")
     folders = [(inputs, targets) for inputs, targets in (given[:2], given[2:])]
+    if options.hold_back:
+        (inputs, held_inputs), (targets, held_targets) = (_held_back(list_photos([folder])) for folder in given[:2])
+        return (
+            Photos(_photo_set(inputs, "linear", 4), _photo_set(targets, "display", 4)),
+            Photos(_photo_set(held_inputs, "linear", 3), _photo_set(held_targets, "display", 2)),
+        )
     if options.paired:
         train, test = (
             Photos(
@@ -308,6 +326,20 @@ def read_photos(options: argparse.Namespace, scenes: int = 256) -> tuple[Photos,
         for (inputs, targets), crops, target_crops in zip(folders, (4, 3), (4, 2), strict=True)
     )
     return train, test
+
+
+def _held_back(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Files, and a fifth of them that is held back, always the same; at least 16, as far as half of them go."""
+    count = min(max(16, len(files) // 5), len(files) // 2)
+    shuffled = list(files)
+    random.Random(0).shuffle(shuffled)
+    held = set(shuffled[:count])
+    return [file for file in files if file not in held], [file for file in files if file in held]
+
+
+def _photo_set(files: Sequence[Path], domain: Domain, crops: int) -> PhotoSet:
+    pixels, names = read_crops([(file,) for file in files], Cut((domain,), crops))
+    return PhotoSet(pixels, domain, names)
 
 
 def main() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -16,9 +19,11 @@ import critic_battery
 import ppo_single_file
 import reward_hacking
 import train_critic
+from critic_versions import VersionMaker, Versions, visible_distance
 
 from exposure_gym.attack import gradient_attack, neutral_parameters, random_plan
-from exposure_gym.critic import Critic
+from exposure_gym.color import luminance
+from exposure_gym.critic import Critic, load_critic
 from exposure_gym.data import Photos, builtin_photos
 from exposure_gym.evaluation import episode_reward, play
 from exposure_gym.game import RetouchGame
@@ -173,50 +178,6 @@ def test_half_of_the_folders_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
         run(reward_hacking, monkeypatch, "--inputs", str(tmp_path))
 
 
-def test_trained_critic_ranks_disturbed_below_real(photos: Photos) -> None:
-    negatives = train_critic.Negatives([(photos, 1.0)])
-
-    def margins(updates: int) -> dict[str, float]:
-        critic = train_critic.train(
-            negatives, train_critic.KINDS, updates=updates, batch_size=8, learning_rate=3e-4, attack_every=10,
-            attack_steps=1,
-        )  # fmt: skip
-        train_critic.calibrate(critic, photos)
-        finished, before = (critic(critic_battery.pictures(part)).mean() for part in (photos.targets, photos.inputs))
-        assert float(finished) == pytest.approx(0.0, abs=1e-2)
-        assert float(before) == pytest.approx(-20.0, abs=1e-2)
-        found = {}
-        for kind in ("random", "disturbed"):
-            worse, target = negatives.batch({kind: 1}, 100)
-            found[kind] = float((critic(target) - critic(worse)).mean())
-        return found
-
-    trained = margins(25)
-    assert trained["random"] > trained["disturbed"] > 0
-
-
-def test_extremes_are_flat_or_burnt_or_grey(photos: Photos) -> None:
-    images, targets = train_critic.Negatives([(photos, 1.0)]).batch({"extremes": 1}, 64)
-    made, finished = critic_battery.statistics(images), critic_battery.statistics(targets)
-    assert images.shape == targets.shape == (64, 3, 64, 64)
-    assert (made[:, 1] < 0.5 * finished[:, 1]).mean() > 0.2  # contrast
-    assert (made[:, 2] < 0.5 * finished[:, 2]).mean() > 0.2  # saturation
-    assert (made[:, 2] > 1.5 * finished[:, 2]).mean() > 0.05
-
-
-def test_what_ppo_makes_of_the_critic_of_the_time_comes_back_as_negatives(photos: Photos, small: Critic) -> None:
-    negatives = train_critic.Negatives([(photos, 1.0)])
-    said: list[str] = []
-    train_critic.train(
-        negatives, {"players": 1}, updates=2, rounds=2, player_steps=1280, batch_size=4, learning_rate=1e-4,
-        attack_every=10, begin=shipped_critic(), say=said.append,
-    )  # fmt: skip
-    assert [line.partition(": PPO")[0] for line in said] == ["0", "1"]
-    assert negatives.played is not None
-    assert [len(part) for part in negatives.played] == [2 * 2 * 3 * 128] * 2  # rounds, with noise or not, edits
-    assert not shipped_critic().score.weight.requires_grad
-
-
 def test_likeliest_edits_are_those_of_the_examination() -> None:
     """A policy's player makes of the bare game what the environment makes of the same actions."""
     game = RetouchGame()
@@ -232,14 +193,173 @@ def test_likeliest_edits_are_those_of_the_examination() -> None:
     assert 0.3 < float((drawn - parameters).std()) < 0.6
 
 
-def test_attacked_pictures_come_back_as_negatives(photos: Photos, small: Critic) -> None:
-    negatives = train_critic.Negatives([(photos, 1.0)])
-    assert negatives.attacked is None
-    negatives.attack(shipped_critic(), 4, 1)
-    assert negatives.attacked is not None
-    images, targets = negatives.batch({"attacks": 1}, 6)
-    assert images.shape == targets.shape == (6, 3, 64, 64)
-    assert images.max() <= 2.0
-    kept = {tuple(image.flatten()[:20].tolist()) for image in negatives.attacked[0].clamp(max=1.0)}
-    assert all(tuple(image.flatten()[:20].tolist()) in kept for image in images.clamp(max=1.0))
-    assert not shipped_critic().score.weight.requires_grad
+def test_photographs_to_choose_on_are_kept_from_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 255, (40, 8, 8, 3)).astype(np.uint8)
+    for name in critic_battery.FOLDERS:
+        (tmp_path / name).mkdir()
+        for number, picture in enumerate(pixels):
+            cv2.imwrite(str(tmp_path / name / f"{number:02}.png"), picture)
+    parser = argparse.ArgumentParser()
+    critic_battery.add_photo_options(parser)
+    folders = [
+        part for name in critic_battery.FOLDERS for part in (f"--{name.replace('_', '-')}", str(tmp_path / name))
+    ]
+    train, held = critic_battery.read_photos(parser.parse_args([*folders, "--hold-back"]))
+    for kept, back in ((train.inputs, held.inputs), (train.targets, held.targets)):
+        assert len(set(back.names)) == 16
+        assert set(kept.names).isdisjoint(back.names)
+        assert len({*kept.names, *back.names}) == 40
+    assert train.inputs.domain == "linear"
+    assert train.targets.domain == "display"
+    for wrong in (["--hold-back"], [*folders, "--paired", "--hold-back"]):
+        with pytest.raises(SystemExit, match="needs all four folders, and knows no pairs"):
+            critic_battery.read_photos(parser.parse_args(wrong))
+
+
+# -- versions of finished photographs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def maker(photos: Photos) -> VersionMaker:
+    return VersionMaker([(photos, 1.0)])
+
+
+def test_visible_distance_grows_with_what_is_done_to_a_picture(maker: VersionMaker) -> None:
+    finished = maker.finished(30)
+    grey = finished.mean(dim=(1, 2, 3), keepdim=True)
+    worse: dict[str, Callable[[float], torch.Tensor]] = {
+        "flatter": lambda x: finished.lerp(grey.expand_as(finished), x),
+        "paler": lambda x: finished.lerp(luminance(finished).expand_as(finished), x),
+        "darker": lambda x: finished * (1.0 - x),
+        "yellower": lambda x: finished * torch.tensor([1.0, 1.0, 1.0 - x])[:, None, None],
+    }
+    assert (visible_distance(finished, finished) == 0.0).all()
+    for name, version in worse.items():
+        distances = [float(visible_distance(version(x), finished).mean()) for x in (0.1, 0.3, 0.6, 0.9)]
+        assert distances == sorted(distances), name
+        assert distances[0] > 0.02, name
+        assert distances[-1] < 1.0, name
+    # A fog of the right brightness is as far away as the linear picture: no player is to be paid for it.
+    fog, linear = finished.lerp(grey.expand_as(finished), 0.9), critic_battery.darkened(finished)
+    assert visible_distance(fog, finished).mean() > 0.9 * visible_distance(linear, finished).mean()
+
+
+def test_each_kind_of_version_is_what_it_is_called(maker: VersionMaker) -> None:
+    finished = maker.finished(40)
+    made = {kind: make(finished) for kind, make in maker.kinds.items()}
+    for kind, images in made.items():
+        assert images.shape == finished.shape, kind
+        assert images.isfinite().all(), kind
+    light, contrast, saturation = (
+        {kind: critic_battery.statistics(images)[:, i] for kind, images in (made | {"finished": finished}).items()}
+        for i in range(3)
+    )
+    assert (contrast["flat"] <= contrast["finished"] + 1e-6).all()
+    assert contrast["flat"].mean() < 0.7 * contrast["finished"].mean()
+    assert (saturation["pale"] <= saturation["finished"] + 1e-6).all()
+    assert saturation["garish"].mean() > 1.2 * saturation["finished"].mean()
+    np.testing.assert_allclose(light["pale"], light["finished"], atol=1e-5)
+    assert np.abs(light["exposed"] / light["finished"] - 1.0).mean() > 0.3
+    tint = made["cast"].mean(dim=(2, 3)) / finished.mean(dim=(2, 3))
+    assert (tint.amax(dim=1) / tint.amin(dim=1)).median() > 1.3
+    assert light["played"].mean() < 0.7 * light["finished"].mean()
+    assert maker.start(finished).mean() < 0.4 * finished.mean()
+
+
+def test_a_batch_has_every_kind_of_each_photograph_and_says_how_far_it_is(maker: VersionMaker) -> None:
+    versions = maker.batch(3)
+    kinds = 1 + len(maker.kinds)
+    assert versions.images.shape == (3 * kinds, 3, 64, 64)
+    assert versions.group.tolist() == [0, 1, 2] * kinds
+    assert (versions.distance[:3] == 0.0).all()
+    assert ((versions.distance >= 0.0) & (versions.distance < 1.0)).all()
+    assert versions.images.max() <= 2.0
+    flat = maker.batch(5, ["flat"])
+    torch.testing.assert_close(flat.distance[5:], visible_distance(flat.images[5:], flat.images[:5]))
+
+
+def test_same_seed_makes_same_versions(photos: Photos) -> None:
+    first, second, other = (VersionMaker([(photos, 1.0)], seed).batch(2) for seed in (0, 0, 1))
+    assert torch.equal(first.images, second.images)
+    assert torch.equal(first.distance, second.distance)
+    assert not torch.equal(first.images, other.images)
+
+
+def test_attacked_pictures_come_back_as_versions(maker: VersionMaker) -> None:
+    reward = CriticReward(shipped_critic(), name="attacked")
+    maker.attack(lambda x: 0.05 * reward.critic(x), 4, 1)
+    assert maker.attacked is not None
+    images, finished = maker.attacked
+    assert images.shape == finished.shape == (8, 3, 64, 64)
+    versions = maker.batch(3)
+    attacked = versions.images[-6:-3]
+    assert versions.group[-6:].tolist() == [3, 4, 5] * 2
+    kept = {tuple(image.flatten()[:20].clamp(max=1.0).tolist()) for image in images}
+    assert all(tuple(image.flatten()[:20].clamp(max=1.0).tolist()) in kept for image in attacked)
+    assert (versions.distance[-6:-3] > 0.0).all()
+    assert (versions.distance[-3:] == 0.0).all()
+
+
+def test_version_loss_wants_distances_between_versions_and_nothing_else() -> None:
+    versions = Versions(torch.zeros(5, 3, 1, 1), torch.tensor([0.0, 0.5, 0.2, 0.0, 0.4]), torch.tensor([0, 0, 0, 1, 1]))
+    level = torch.tensor([7.0, -3.0])[versions.group]
+    right = level - train_critic.SCALE * versions.distance
+    assert float(train_critic.version_loss(right, versions)) == pytest.approx(0.0, abs=1e-10)
+    for row in range(5):
+        wrong = right.clone()
+        wrong[row] += 1.0
+        assert train_critic.version_loss(wrong, versions) > 0.01
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def test_critic_learns_which_version_is_nearer(photos: Photos) -> None:
+    """Of other photographs than it saw, and from no weights."""
+    other = VersionMaker([(builtin_photos(scenes=8, split="test"), 1.0)], seed=1).batch(20)
+    finished, worse = other.images[:20].repeat(len(other.images) // 20, 1, 1, 1)[20:], other.images[20:]
+
+    def trained(updates: int) -> Critic:
+        settings = train_critic.Settings(
+            updates=updates, player_steps=0, photographs=4, attack_every=20, attack_steps=1
+        )
+        critic = train_critic.train(photos, VersionMaker([(photos, 1.0)]), settings)
+        train_critic.calibrate(critic, photos)
+        return critic
+
+    def right(critic: Critic) -> float:
+        far = other.distance[20:] > 0.2
+        return float((critic(finished) > critic(worse))[far].float().mean())
+
+    critic = trained(25)
+    assert right(critic) > 0.75
+    assert right(critic) > right(trained(1)) + 0.1
+    ready, before = (critic(critic_battery.pictures(part)).mean() for part in (photos.targets, photos.inputs))
+    assert float(ready) == pytest.approx(0.0, abs=1e-2)
+    assert float(before) == pytest.approx(-20.0, abs=1e-2)
+
+
+def test_what_ppo_makes_of_the_critic_of_the_time_comes_back(photos: Photos) -> None:
+    maker = VersionMaker([(photos, 1.0)])
+    said: list[str] = []
+    settings = train_critic.Settings(updates=3, rounds=3, player_steps=640, photographs=2, attack_every=10)
+    train_critic.train(photos, maker, settings, say=said.append)
+    assert [line.partition(": PPO")[0] for line in said] == ["1", "2"]
+    assert len(maker.policies) == 2
+    weights = [policy.mean.weight for policy in maker.policies]
+    assert not torch.equal(*weights)
+    assert not any(weight.requires_grad for weight in weights)
+    images = maker.kinds["players"](maker.finished(6))
+    assert images.shape == (6, 3, 64, 64)
+
+
+def test_train_command_gives_the_same_critic_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    critics = []
+    for name in ("one", "two"):
+        file = tmp_path / f"{name}.safetensors"
+        run(
+            train_critic, monkeypatch, "--updates", "2", "--player-steps", "0", "--photographs", "2",
+            "--attack-every", "1", "--attack-steps", "1", "-o", str(file),
+        )  # fmt: skip
+        critics.append(load_critic(file).state_dict())
+    assert all(torch.equal(critics[0][key], critics[1][key]) for key in critics[0])
