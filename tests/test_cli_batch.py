@@ -456,9 +456,10 @@ def test_interrupted_it_leaves_whole_files_and_goes_on_later(number: int, tmp_pa
     with process(*command) as child:
         _wait(lambda: out.exists() and any(not name.startswith(".") for name in tree(out)), child)
         child.send_signal(number)
-        _, err = child.communicate(timeout=120)
+        said, err = child.communicate(timeout=120)
     assert child.returncode == 130
     done = {name for name in tree(out) if name.endswith(".png")}
+    assert [Path(line.split(" ")[0]).name for line in said.splitlines()] == sorted(done), "each has its line"
     assert 0 < len(done) < 60
     assert tree(out) == results(*done)
     assert f"interrupted: {len(done)} of 60 photos are done; go on with --skip-existing" in err

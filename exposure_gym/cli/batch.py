@@ -87,6 +87,7 @@ class Darkroom:
     check: Callable[[Plan], None]
     compare: Compare | None = None
     _developing: list[Future[float]] = field(default_factory=list, init=False)
+    _waiting: deque[tuple[Job, list[Choice], Future[float]]] = field(default_factory=deque, init=False)
 
     @property
     def finished(self) -> int:
@@ -97,21 +98,35 @@ class Darkroom:
     def run(self, jobs: Sequence[Job], decide: Decide) -> Iterator[Outcome]:
         """Work through all photographs.
 
-        However it ends, by an interruption too, what was begun is finished first, and nothing else is begun.
+        However it ends, by an interruption too, what was begun is finished first, and nothing else is begun; what
+        became of that is :meth:`finished_meanwhile`.
         """
         pool = ThreadPoolExecutor(self.workers)
         try:
-            waiting: deque[tuple[Job, list[Choice], Future[float]]] = deque()
+            waiting = self._waiting
             ahead = self._look_at(jobs[:AHEAD], pool)
             for first in range(0, len(jobs), AHEAD):
                 group, ahead = ahead, self._look_at(jobs[first + AHEAD : first + 2 * AHEAD], pool)
                 waiting.extend(self._start(group, decide, pool))
                 while waiting and (waiting[0][2].done() or len(waiting) > 2 * AHEAD):
-                    yield _outcome(*waiting.popleft())
+                    yield self._next_outcome()
             while waiting:
-                yield _outcome(*waiting.popleft())
+                yield self._next_outcome()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+    def finished_meanwhile(self) -> Iterator[Outcome]:
+        """Photographs that were finished, or failed, while :meth:`run` was being interrupted."""
+        while self._waiting:
+            if self._waiting[0][2].cancelled():
+                self._waiting.popleft()
+            else:
+                yield self._next_outcome()
+
+    def _next_outcome(self) -> Outcome:
+        outcome = _outcome(*self._waiting[0])  # waits for it, and may be interrupted
+        self._waiting.popleft()
+        return outcome
 
     def _look_at(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> list[tuple[Job, Future[Preview | None]]]:
         return [(job, pool.submit(self._look, job)) for job in jobs]

@@ -313,6 +313,8 @@ def retouch(
             for outcome in darkroom.run(work, decide):
                 report.outcome(outcome)
         except KeyboardInterrupt:
+            for outcome in darkroom.finished_meanwhile():
+                report.outcome(outcome)
             fail(f"interrupted: {darkroom.finished} of {len(work)} photos are done; go on with --skip-existing", 130)
     report.end()
 
