@@ -34,7 +34,7 @@ from exposure_gym.kernels import Floats, compile_edits
 if TYPE_CHECKING:
     from exposure_gym.recipe import Edit
 
-BAND = 1 << 16
+BAND = 1 << 18
 """Pixels that a thread works on between two looks at what is left to do."""
 
 POINTWISE = frozenset({"exposure", "gamma", "white_balance", "tone", "color", "level"})
