@@ -22,6 +22,7 @@ from held_out import INTERSECTIONS, METHOD, PAIRED, TestPhotos
 from numpy.typing import NDArray
 
 from exposure_gym.agents import ExposureAgent
+from exposure_gym.agents.exposure.retouching import TRIES
 from exposure_gym.agents.scripted import auto_levels_player
 from exposure_gym.evaluation import Player, play_pictures, random_player, retouch_pictures
 from exposure_gym.game import RetouchGame
@@ -32,7 +33,7 @@ Run = NDArray[np.float32]
 
 SETS: dict[str, Reading] = {"fivek": "linear", "sintel": "display"}
 """Sets of photographs, and how their inputs are read. Those of Sintel are pairs."""
-ROWS = ("input", "auto-levels", "random", "agent", "agent-deterministic")
+ROWS = ("input", "auto-levels", "random", "agent", "agent-best-of-8", "agent-deterministic")
 RIVALS = ("input", "auto-levels", "random")
 
 TARGETS_DIFFER = (
@@ -110,12 +111,12 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
     game = RetouchGame()
     seeds = range(options.seeds)
 
-    def agents(seeds: list[int | None]) -> list[Run]:
+    def agents(seeds: list[int | None], tries: int = 1) -> list[Run]:
         runs = []
         for path in options.model:
             agent = ExposureAgent.load(path, device="cpu")
             crops = test.crops(options.reading or agent.reading, agent.working_space)
-            runs += [retouch_pictures(agent, crops, seed) for seed in seeds]
+            runs += [retouch_pictures(agent, crops, seed, tries) for seed in seeds]
         return runs
 
     def plays(players: list[Player]) -> list[Run]:
@@ -126,6 +127,7 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
         "auto-levels": lambda: plays([auto_levels_player(game, reading)]),
         "random": lambda: plays([random_player(game, torch.Generator().manual_seed(seed)) for seed in seeds]),
         "agent": lambda: agents([*seeds]),
+        "agent-best-of-8": lambda: agents([TRIES * seed for seed in seeds], TRIES),
         "agent-deterministic": lambda: agents([None]),
     }
     rows = []

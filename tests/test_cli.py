@@ -306,6 +306,22 @@ def test_samples_differ_and_can_be_repeated(tmp_path: Path, tiny: Path) -> None:
     assert (tmp_path / "a.recipe.json").read_text() == texts[2]  # sample 3 of seed 7
 
 
+def test_a_style_that_ships_is_asked_for_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file or folder of that name comes first; what is neither is an error that names it."""
+    monkeypatch.chdir(tmp_path)
+    source = photograph(tmp_path / "in/a.png", 1)
+    assert run("retouch", source, "-o", "film", "--model", "sintel").exit_code == 0
+    assert run("retouch", source, "-o", "path", "--model", WEIGHTS.parent / "sintel").exit_code == 0
+    film, path = ((tmp_path / folder / "a.recipe.json").read_text() for folder in ("film", "path"))
+    assert film == path
+    assert '"input_domain": "display"' in film  # as its frames were read
+    (tmp_path / "sintel").mkdir()
+    for name in ("sintel", "nolan"):
+        refused = run("retouch", source, "-o", "other", "--model", name)
+        assert refused.exit_code == 2
+        assert name in refused.stderr
+
+
 def test_samples_are_scored_by_the_models_own_critic(
     tmp_path: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,8 +12,21 @@ if TYPE_CHECKING:
     from exposure_gym.rewards import CriticReward
 
 
+STYLES = ("sintel",)
+"""Models that ship with the package beside the default one, and are asked for by name."""
+
+
+def _found(path: Path | None) -> Path | None:
+    """Where the model lies that was asked for; a file or folder of a style's name comes before the style."""
+    if path is None or str(path) not in STYLES or path.exists():
+        return path
+    from exposure_gym.rewards import WEIGHTS
+
+    return WEIGHTS.parent / path
+
+
 def load_agent(path: Path | None) -> ExposureAgent:
-    """An agent from a folder or file, by default the one that ships with the package; wrong usage if it is none.
+    """An agent from a folder or file or of a style's name, by default the shipped one; wrong usage if it is none.
 
     It acts on the CPU with one thread: its networks are so small that a GPU takes longer to wake up, and more threads
     only wait for each other.
@@ -24,6 +37,7 @@ def load_agent(path: Path | None) -> ExposureAgent:
     from exposure_gym.rewards import WEIGHTS
 
     torch.set_num_threads(1)
+    path = _found(path)
     try:
         return ExposureAgent.load(WEIGHTS if path is None else path, device="cpu")
     except ValueError as error:
@@ -38,6 +52,7 @@ def load_reward(path: Path | None) -> CriticReward:
     from exposure_gym.critic import load_critic
     from exposure_gym.rewards import CriticReward
 
+    path = _found(path)
     try:
         if path is not None:
             beside = (path if path.is_dir() else path.parent) / "critic.safetensors"

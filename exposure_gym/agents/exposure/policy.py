@@ -90,7 +90,7 @@ class ExposurePolicy(BasePolicy):
 
         :param generator: of the dropout noise; ``None`` turns dropout off.
         :param noise: of the choice of filter; ``None`` takes the most probable one.
-        :param allowed: ``(F,)`` bool: choose among these filters, as if the others were not there.
+        :param allowed: ``(F,)`` or ``(B, F)`` bool: choose among these filters, as if the others were not there.
         :param actor: who chooses; :attr:`acting` by default.
         :return: filter index ``(B,)``, parameters ``(B, num_parameters)`` and the whole :class:`Policy`.
         """

@@ -23,6 +23,9 @@ BATCH = 8
 """Photographs decided at a time, always as many: matrix products of other sizes round otherwise, and an edit would
 depend on which other photographs were given."""
 
+TRIES = 8
+"""Ways that are tried for one photograph where the critic is to choose: as many as are decided at a time anyway."""
+
 
 @dataclass(frozen=True)
 class Brief:
@@ -109,8 +112,35 @@ def decide(agent: ExposureAgent, image: torch.Tensor, noise: Noise, brief: Brief
         state = state._replace(
             step=state.step.clamp(max=game.max_steps - 1)
         )  # after a long start, the last is played again
-    recipes = [Recipe(tuple(edits), agent.working_space) for edits in made]
-    return [Decision(recipe, tuple(opinion)) for recipe, opinion in zip(recipes, opinions, strict=True)]
+    scores = agent.policy.critic(state.image).tolist()
+    return [
+        Decision(Recipe(tuple(edits), agent.working_space), tuple(opinion), score)
+        for edits, opinion, score in zip(made, opinions, scores, strict=True)
+    ]
+
+
+def best_of(
+    agent: ExposureAgent,
+    photos: Sequence[NDArray[np.float32]],
+    seeds: Sequence[int],
+    tries: int,
+    brief: Brief = ANYTHING,
+) -> list[Decision]:
+    """Try several ways for each photograph, each with dropout noise of its own, and keep what the critic likes best.
+
+    The networks only ever learned with dropout: without it an agent makes of every photograph what is most often
+    right, and a cast that half of its pictures should have is on all of them. The critic knows which are the good ones.
+    (Not in the paper, which shows one way drawn at random.)
+
+    :param seeds: for each photograph, of the noise of its first way; the others follow.
+    """
+    views = [to_square(photo, agent.image_size) for photo in photos]
+    generators = [torch.Generator(agent.device).manual_seed(seed + i) for seed in seeds for i in range(tries)]
+    decisions = retouch(agent, [view for view in views for _ in range(tries)], generators, brief)
+    return [
+        max(decisions[first : first + tries], key=lambda decision: decision.score)
+        for first in range(0, len(decisions), tries)
+    ]
 
 
 def retouch(

@@ -100,7 +100,9 @@ def load_agent(
             raise ModelError(f"{file}: weights do not fit: {(lacking + unexpected)[0]} and perhaps more")
         if any(name.startswith("average.") for name in missing):  # a file that holds only what acts
             agent.policy.update_average(decay=0.0)
+        agent.has_critic = not any(name.startswith("critic.") for name in missing)
         if path.is_dir() and (path / "critic.safetensors").exists():
+            agent.has_critic = True
             agent.policy.critic.load_state_dict(load_critic(path / "critic.safetensors").state_dict())
         if "progress" in config:
             _restore_progress(agent, tensors, config["progress"])
