@@ -1,7 +1,7 @@
 """Twelve test photographs before, step by step, and after: chosen by a rule and not by eye.
 
 The rule: of the folder's photographs sorted by name, those at twelve evenly spaced places, the first and the last
-among them. The agent retouches each as `exposure-gym retouch` does: what its critic likes best of eight ways.
+among them. The agent retouches each as `exposure-gym retouch` does, deterministically.
 
 python benchmarks/twelve_photos.py fivek_linear/test -o twelve.png
 """
@@ -19,7 +19,6 @@ import torch
 from numpy.typing import NDArray
 
 from exposure_gym.agents import ExposureAgent
-from exposure_gym.agents.exposure.retouching import TRIES
 from exposure_gym.photo import Reading, list_photos, read_display, read_input
 from exposure_gym.rewards import WEIGHTS
 from exposure_gym.viz import contact_sheet, steps_figure, write_png
@@ -36,7 +35,7 @@ def chosen(paths: list[Path], count: int = COUNT) -> list[Path]:
 def strip(agent: ExposureAgent, path: Path, reading: Reading, targets: Path | None) -> NDArray[np.uint8]:
     """One photograph's way, in the middle of it that has the shape of a film frame; its true grade last, if known."""
     pixels = read_input(path, reading, space=agent.working_space).pixels
-    recipe = replace(agent.retouch(pixels, tries=TRIES), input_domain="display" if reading == "display" else "linear")
+    recipe = replace(agent.retouch(pixels), input_domain="display" if reading == "display" else "linear")
     wanted = None
     if targets is not None:
         same = [other for other in list_photos([targets]) if other.stem == path.stem]

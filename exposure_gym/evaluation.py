@@ -85,29 +85,14 @@ def episode_reward(reward: RewardModel, episode: Episode) -> Tensor:
     return gain - episode.penalty.to(gain.device)
 
 
-def retouch_pictures(
-    agent: ExposureAgent, pictures: NDArray[np.float32], seed: int | None = 0, tries: int = 1
-) -> NDArray[np.float32]:
+def retouch_pictures(agent: ExposureAgent, pictures: NDArray[np.float32], seed: int | None = 0) -> NDArray[np.float32]:
     """Retouch small square pictures.
 
     :param pictures: ``(N, S, S, 3)`` linear light in the agent's working space, S as its networks want it.
     :param seed: as for :func:`agent_player`.
-    :param tries: seeds from ``seed`` on that are tried for each; the agent's own critic chooses, as ``retouch`` does.
     :return: ``(N, S, S, 3)`` display values, at least 0, not clipped at 1.
     """
-    if tries > 1:
-        ways = [retouch_pictures(agent, pictures, (seed or 0) + i) for i in range(tries)]
-        best = np.stack([_scores(agent, way) for way in ways]).argmax(axis=0)
-        chosen: NDArray[np.float32] = np.stack(ways)[best, np.arange(len(pictures))]
-        return chosen
     return play_pictures(agent.game, pictures, agent_player(agent, seed), agent.device)
-
-
-def _scores(agent: ExposureAgent, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the agent's own critic gives for display pictures, ``(N,)``."""
-    parts = torch.split(torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))), BATCH)
-    with torch.no_grad():
-        return np.concatenate([agent.policy.critic(part.to(agent.device)).cpu().numpy() for part in parts])
 
 
 def play_pictures(

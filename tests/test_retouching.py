@@ -16,7 +16,6 @@ from exposure_gym.agents.exposure import ExposureAgent
 from exposure_gym.agents.exposure.retouching import BATCH, Brief, decide
 from exposure_gym.agents.exposure.storage import save_policy
 from exposure_gym.cli.runs import ZeroReward
-from exposure_gym.critic import save_critic
 from exposure_gym.data import Photos, PhotoSet
 from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.photo import to_square
@@ -59,8 +58,6 @@ def test_many_are_decided_as_one_by_one(agent: ExposureAgent, photos: list[Any],
 
 def test_a_photograph_alone_draws_what_it_always_drew(agent: ExposureAgent, photos: list[Any]) -> None:
     """One generator for a batch of one, as published weights and earlier versions were used."""
-    from exposure_gym.photo import to_square
-
     view = torch.from_numpy(to_square(photos[3], agent.image_size).transpose(2, 0, 1).copy())[None]
     same(agent.decide(view, torch.Generator().manual_seed(9))[0], agent.retouch(photos[3], deterministic=False, seed=9))
     same(agent.decide(view, None)[0], agent.retouch(photos[3]))
@@ -145,35 +142,18 @@ def test_acting_does_not_load_the_compiler() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("tries", [2, 5])
-def test_the_critic_chooses_among_several_ways(agent: ExposureAgent, photos: list[Any], tries: int) -> None:
-    """Each photograph gets the way of its own seeds that scores highest, whatever else is decided with it."""
-    ways = [agent.retouch_many(photos, seeds=[30 + i + k for i in range(len(photos))]) for k in range(tries)]
-    chosen = agent.retouch_many(photos, seeds=[30 + i for i in range(len(photos))], tries=tries)
-    for i, decision in enumerate(chosen):
-        scores = [way[i].score for way in ways]
-        assert decision.score == max(scores)
-        same(decision.recipe, ways[scores.index(max(scores))][i].recipe)
-        same(decision.recipe, agent.retouch(photos[i], seed=30 + i, tries=tries))
-    assert len({way[0].score for way in ways}) == tries
-    same(agent.retouch(photos[0], tries=tries), agent.retouch(photos[0], seed=0, tries=tries))
-
-
-def test_a_score_is_what_the_critic_gives_for_the_result(agent: ExposureAgent, photos: list[Any]) -> None:
-    view = torch.from_numpy(to_square(photos[0], agent.image_size)).permute(2, 0, 1)[None]
-    (decision,) = agent.retouch_many(photos[:1])
-    with torch.no_grad():
-        expected = float(agent.policy.critic(decision.recipe.apply(view)))
-    assert decision.score == pytest.approx(expected, abs=2e-3)
-
-
-def test_a_model_without_its_critic_goes_one_way(agent: ExposureAgent, photos: list[Any], tmp_path: Path) -> None:
-    """The critic that such an agent has holds first weights, which know nothing."""
+def test_a_filter_that_it_is_reluctant_to_use_has_to_be_asked_for(
+    agent: ExposureAgent, photos: list[Any], tmp_path: Path
+) -> None:
     save_policy(agent, tmp_path / "policy.safetensors", torch.float32)
-    alone = ExposureAgent.load(tmp_path, device="cpu")
-    assert not alone.has_critic
-    same(alone.retouch(photos[0], tries=8), alone.retouch(photos[0]))
-    save_critic(agent.policy.critic, tmp_path / "critic.safetensors", torch.float32)
-    both = ExposureAgent.load(tmp_path, device="cpu")
-    assert both.has_critic
-    same(both.retouch(photos[0], tries=8), agent.retouch(photos[0], tries=8))
+    other = ExposureAgent.load(tmp_path, device="cpu")
+    assert other.reluctant == ()
+    first = other.retouch(photos[0]).edits[0].filter
+    other.reluctant = (first,)
+    save_policy(other, tmp_path / "policy.safetensors", torch.float32)
+    kept = ExposureAgent.load(tmp_path, device="cpu")
+    assert kept.reluctant == (first,)
+    for photo in photos:
+        assert first not in {edit.filter for edit in kept.retouch(photo)}
+    assert kept.retouch(photos[0], brief=Brief(only=(first,))).edits[0].filter == first
+    assert kept.retouch_many([photos[0]])[0].probabilities[0][first] == 0.0

@@ -23,15 +23,13 @@ if TYPE_CHECKING:
 class AgentDecides:
     """The agent looks at all photographs of a group together.
 
-    :param seed: of the first sample; None for no chance at all.
-    :param tries: ways to try for each sample; the agent's critic chooses.
+    :param seed: of the first sample; None for the agent's one best edit.
     :param strength: of every edit, see :func:`exposure_gym.recipe_strength.with_strength`.
     """
 
     agent: ExposureAgent
     brief: Brief
     seed: int | None
-    tries: int
     strength: float
 
     def __call__(self, jobs: Sequence[Job], previews: Sequence[Preview | None]) -> list[list[Choice]]:
@@ -41,14 +39,14 @@ class AgentDecides:
         assert len(views) == len(jobs)
         seeds = None if self.seed is None else [self.seed + i for count in samples for i in range(count)]
         pixels = [view.pixels for view, count in zip(views, samples, strict=True) for _ in range(count)]
-        decisions = iter(self.agent.retouch_many(pixels, seeds=seeds, tries=self.tries, brief=self.brief))
+        decisions = iter(self.agent.retouch_many(pixels, seeds=seeds, brief=self.brief))
         space = self.agent.working_space
         whole = self.strength == 1.0 and self.brief.start is None  # every step is the agent's
         chosen = []
         for job, view, count in zip(jobs, views, samples, strict=True):
             choices = []
             for _ in range(count):
-                recipe, probabilities, _ = next(decisions)
+                recipe, probabilities = next(decisions)
                 recipe = _for_photo(replace(recipe, working_space=space), job, f"for the photo as read {_as_read(job)}")
                 recipe = _at_strength(recipe, self.strength, view)
                 choices.append(Choice(recipe, probabilities if whole else None))

@@ -53,7 +53,6 @@ def demo(
     """
     from rich.console import Console
 
-    from exposure_gym.agents.exposure.retouching import TRIES
     from exposure_gym.photo import DisplayPhoto, write_display
     from exposure_gym.viz import contact_sheet, steps_figure, write_png
 
@@ -64,7 +63,7 @@ def demo(
     recipes, strips = [], []
     with progress_bar() as bar:
         for name, pixels in bar.track(photos.items(), description="retouching"):
-            recipe = replace(agent.retouch(pixels, tries=TRIES), source=name)
+            recipe = replace(agent.retouch(pixels), source=name)
             write_display(output / f"{name}.png", DisplayPhoto(recipe.apply_photo(pixels)))
             write_png(output / f"{name}.steps.png", steps_figure(recipe, pixels))
             recipe.save(output / f"{name}.recipe.json")

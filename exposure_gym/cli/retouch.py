@@ -51,9 +51,8 @@ def retouch(
             "--deterministic/--no-deterministic",
             metavar="",
             rich_help_panel=CHOICE,
-            help="Go one way, with or without chance: parts of the agent's networks are switched off at random, as the "
-            "published code does. By default it tries eight ways and keeps what its critic likes best, or with "
-            "--samples goes as many.",
+            help="The agent's one best edit, or one with chance in it: parts of its networks are switched off at "
+            "random, as the published code does. By default there is chance only with --samples of 2 or more.",
             show_default=False,
         ),
     ] = None,
@@ -285,13 +284,10 @@ def retouch(
     usual: Reading
     space: Space
     if recipe is None:
-        from exposure_gym.agents.exposure.retouching import TRIES
-
         agent = load_agent(model)
         usual, space = agent.reading, agent.working_space
-        brief = write_brief(agent, only, max_edits, start_from)
-        tries = TRIES if deterministic is None and samples == 1 else 1
-        decide = AgentDecides(agent, brief, None if deterministic else seed, tries, strength)
+        best = deterministic if deterministic is not None else samples == 1
+        decide = AgentDecides(agent, write_brief(agent, only, max_edits, start_from), None if best else seed, strength)
         reward = load_reward(model) if samples > 1 else None
     else:
         edit = load_recipe(recipe)

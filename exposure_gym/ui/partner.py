@@ -77,8 +77,7 @@ class Partner:
     def ways(self, pixels: Image3, edits: Sequence[Edit], count: int) -> list[list[Edit]]:
         """Several games that begin with the same edits, each of at most ``count`` edits in all.
 
-        The first is what its critic likes best of several; the others are drawn at random, the same for the same
-        photograph.
+        The first is the agent's steadiest; the others have chance in it, the same for the same photograph.
         """
         best, _ = self._decide([pixels], edits, None, None)
         others, _ = self._decide([pixels] * (WAYS - 1), edits, range(1, WAYS), None)
@@ -89,10 +88,9 @@ class Partner:
     ) -> tuple[list[list[Edit]], list[dict[str, float]]]:
         if self.agent is None:
             raise Absent(self.message)
-        from exposure_gym.agents.exposure.retouching import TRIES, Brief
+        from exposure_gym.agents.exposure.retouching import Brief
 
         brief = Brief(max_edits=max_edits, start=Recipe(tuple(edits), self.space) if edits else None)
         with self._lock:
-            tries = TRIES if seeds is None else 1
-            decisions = self.agent.retouch_many(photos, seeds=seeds, tries=tries, brief=brief)
+            decisions = self.agent.retouch_many(photos, seeds=seeds, brief=brief)
         return [list(each.recipe.edits) for each in decisions], [each.probabilities[0] for each in decisions]

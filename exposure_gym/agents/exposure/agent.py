@@ -161,8 +161,8 @@ class ExposureAgent(BaseAlgorithm):
         self.averaging = averaging
         self.precision = precision
         self.pool: ReplayPool | None = None
-        self.has_critic = True
-        """False for a model that came without the critic that it was trained against."""
+        self.reluctant: tuple[str, ...] = ()
+        """Names of filters that it retouches without unless they are asked for: habits that its makers saw it have."""
         self.working_space: WorkingSpace = "srgb"
         self.reading: Reading = "linear"
         """How its inputs were read, and photographs to retouch must be: see `exposure_gym.photo.read_input`."""
@@ -424,7 +424,6 @@ class ExposureAgent(BaseAlgorithm):
         *,
         deterministic: bool = True,
         seed: int | None = None,
-        tries: int = 1,
         brief: Brief = ANYTHING,
     ) -> Recipe:
         """Decide how to retouch a photograph of any size.
@@ -434,39 +433,24 @@ class ExposureAgent(BaseAlgorithm):
         :param deterministic: no dropout: the steadiest edit for one photograph. Otherwise dropout is on, as
             published: one photograph, many edits.
         :param seed: of the dropout noise, for the same edit again; the agent's own generator by default.
-        :param tries: as in :meth:`retouch_many`; with 2 or more there is chance in it, and ``deterministic`` is not
-            asked.
         :param brief: what it may do.
         :return: the edit; ``recipe.apply_photo(photo)`` gives the picture.
         """
-        if tries > 1:
-            return self.retouch_many([photo], seeds=[seed or 0], tries=tries, brief=brief)[0].recipe
         noise = self.noise if seed is None else torch.Generator(self.device).manual_seed(seed)
         return retouching.retouch(self, [photo], None if deterministic else [noise], brief)[0].recipe
 
     def retouch_many(
-        self,
-        photos: Sequence[NDArray[np.float32]],
-        *,
-        seeds: Sequence[int] | None = None,
-        tries: int = 1,
-        brief: Brief = ANYTHING,
+        self, photos: Sequence[NDArray[np.float32]], *, seeds: Sequence[int] | None = None, brief: Brief = ANYTHING
     ) -> list[Decision]:
         """Decide about many photographs at once: the same edits as :meth:`retouch` one by one, several times faster.
 
         :param photos: as there; of any sizes.
         :param seeds: one for each photograph, of its dropout noise; ``None`` for no dropout.
-        :param tries: ways to try for each, seeded one after the other, from 0 on if there are no ``seeds``; the agent's
-            critic chooses. A model without its critic goes one way, without dropout.
         :return: an edit for each, with what the policy thought before each step.
         """
-        if seeds is not None and len(seeds) != len(photos):
-            raise ValueError(f"{len(photos)} photographs need as many seeds, not {len(seeds)}")
-        if tries > 1 and self.has_critic:
-            return retouching.best_of(self, photos, [0] * len(photos) if seeds is None else seeds, tries, brief)
-        noise = None
-        if tries == 1 and seeds is not None:
-            noise = [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        noise = None if seeds is None else [torch.Generator(self.device).manual_seed(seed) for seed in seeds]
+        if noise is not None and len(noise) != len(photos):
+            raise ValueError(f"{len(photos)} photographs need as many seeds, not {len(noise)}")
         return retouching.retouch(self, photos, noise, brief)
 
     def decide(self, image: torch.Tensor, generator: torch.Generator | None) -> list[Recipe]:

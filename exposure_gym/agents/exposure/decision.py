@@ -13,6 +13,3 @@ class Decision(NamedTuple):
     recipe: Recipe
     probabilities: tuple[dict[str, float], ...]
     """For each edit, the chance that the policy gave each filter, by name; they add up to 1."""
-    score: float
-    """What the agent's own critic gives for the result, unbounded: higher is nearer to the style that it learned.
-    Says nothing where the agent has none (``has_critic``)."""

@@ -23,17 +23,15 @@ BATCH = 8
 """Photographs decided at a time, always as many: matrix products of other sizes round otherwise, and an edit would
 depend on which other photographs were given."""
 
-TRIES = 8
-"""Ways that are tried for one photograph where the critic is to choose: as many as are decided at a time anyway."""
-
 
 @dataclass(frozen=True)
 class Brief:
     """What a person asks of an agent.
 
-    :param only: names of the filters that it may use, each once; None for all it knows, as often as it likes. It
-        learned with all of them and that to repeat one is punished (published ``filter_usage_penalty``), so with few it
-        would repeat for want of another. It stops instead when it has used them all.
+    :param only: names of the filters that it may use, each once; None for all it knows but those that it is reluctant
+        to use (``ExposureAgent.reluctant``), as often as it likes. It learned with all of them and that to repeat one
+        is punished (published ``filter_usage_penalty``), so with few it would repeat for want of another. It stops
+        instead when it has used them all.
     :param max_edits: how many edits it may make; None for as many as it learned to make, less those of ``start``. Never
         more than it learned.
     :param start: an edit that the person made already, which the agent goes on from. Its edits count as played.
@@ -97,13 +95,16 @@ def decide(agent: ExposureAgent, image: torch.Tensor, noise: Noise, brief: Brief
     :raises ValueError: the brief names a filter that the agent does not know.
     """
     game, allowed = agent.game, brief.allowed(agent.game)
+    liked = None
+    if agent.reluctant:
+        liked = torch.tensor([filter_.name not in agent.reluctant for filter_ in game.filters], device=image.device)
     state, count = brief.begin(game, image)
     names = [filter_.name for filter_ in game.filters]
     made: list[list[Edit]] = [list(brief.start or ()) for _ in range(len(image))]
     opinions: list[list[dict[str, float]]] = [[] for _ in range(len(image))]
     for _ in range(count):
-        unused = None if allowed is None else allowed.to(image.device) & (state.filters_used == 0)
-        index, parameters, policy = agent.policy.act(state, noise, allowed=unused)
+        choice = liked if allowed is None else allowed.to(image.device) & (state.filters_used == 0)
+        index, parameters, policy = agent.policy.act(state, noise, allowed=choice)
         for edits, edit in zip(made, game.edits(index, parameters), strict=True):
             edits.append(edit)
         for opinion, chances in zip(opinions, policy.probabilities.tolist(), strict=True):
@@ -112,35 +113,8 @@ def decide(agent: ExposureAgent, image: torch.Tensor, noise: Noise, brief: Brief
         state = state._replace(
             step=state.step.clamp(max=game.max_steps - 1)
         )  # after a long start, the last is played again
-    scores = agent.policy.critic(state.image).tolist()
-    return [
-        Decision(Recipe(tuple(edits), agent.working_space), tuple(opinion), score)
-        for edits, opinion, score in zip(made, opinions, scores, strict=True)
-    ]
-
-
-def best_of(
-    agent: ExposureAgent,
-    photos: Sequence[NDArray[np.float32]],
-    seeds: Sequence[int],
-    tries: int,
-    brief: Brief = ANYTHING,
-) -> list[Decision]:
-    """Try several ways for each photograph, each with dropout noise of its own, and keep what the critic likes best.
-
-    The networks only ever learned with dropout: without it an agent makes of every photograph what is most often
-    right, and a cast that half of its pictures should have is on all of them. The critic knows which are the good ones.
-    (Not in the paper, which shows one way drawn at random.)
-
-    :param seeds: for each photograph, of the noise of its first way; the others follow.
-    """
-    views = [to_square(photo, agent.image_size) for photo in photos]
-    generators = [torch.Generator(agent.device).manual_seed(seed + i) for seed in seeds for i in range(tries)]
-    decisions = retouch(agent, [view for view in views for _ in range(tries)], generators, brief)
-    return [
-        max(decisions[first : first + tries], key=lambda decision: decision.score)
-        for first in range(0, len(decisions), tries)
-    ]
+    recipes = [Recipe(tuple(edits), agent.working_space) for edits in made]
+    return [Decision(recipe, tuple(opinion)) for recipe, opinion in zip(recipes, opinions, strict=True)]
 
 
 def retouch(

@@ -68,6 +68,7 @@ def describe(agent: ExposureAgent) -> dict[str, Any]:
         "image_size": agent.policy.critic.image_size,
         "working_space": agent.working_space,
         "reading": agent.reading,
+        "reluctant": list(agent.reluctant),
     }
 
 
@@ -92,6 +93,7 @@ def load_agent(
         agent.reading = config.get("reading", "linear")  # which is all there was once
         if agent.reading not in get_args(Reading):
             raise ModelError(f"{file}: wants photographs read in a way this version does not know ({agent.reading!r})")
+        agent.reluctant = tuple(map(str, config.get("reluctant", ())))
         agent._setup_model()
         weights = {key[len("policy.") :]: value.float() for key, value in tensors.items() if key.startswith("policy.")}
         missing, unexpected = agent.policy.load_state_dict(weights, strict=False)
@@ -100,9 +102,7 @@ def load_agent(
             raise ModelError(f"{file}: weights do not fit: {(lacking + unexpected)[0]} and perhaps more")
         if any(name.startswith("average.") for name in missing):  # a file that holds only what acts
             agent.policy.update_average(decay=0.0)
-        agent.has_critic = not any(name.startswith("critic.") for name in missing)
         if path.is_dir() and (path / "critic.safetensors").exists():
-            agent.has_critic = True
             agent.policy.critic.load_state_dict(load_critic(path / "critic.safetensors").state_dict())
         if "progress" in config:
             _restore_progress(agent, tensors, config["progress"])
