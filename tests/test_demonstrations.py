@@ -158,9 +158,9 @@ def test_cloning_makes_whole_actions_likelier(played: Path, monkeypatch: pytest.
     monkeypatch.chdir(played.parent)
     block = blocks()[2].replace('"features": 256', '"base_channels": 4, "features": 64').replace("lr=3e-4", "lr=3e-3")
     names: dict[str, Any] = {}
-    exec(compile(block.replace("epochs = 20", "epochs = 150"), str(PAGE), "exec"), names)
+    exec(compile(block.replace("epochs = 20", "epochs = 300"), str(PAGE), "exec"), names)
     losses = names["losses"]
-    assert len(losses) == 150
+    assert len(losses) == 300
     assert losses[-1] < losses[0] - 1.0
     assert not names["policy"].log_std.any()
 
