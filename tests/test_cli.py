@@ -159,7 +159,7 @@ def test_an_edit_in_short_keeps_what_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reading", "reluctant"), [("exposure", "linear", ("white_balance",)), ("sintel", "display", ())]
+    ("name", "reading", "reluctant"), [("exposure", "linear", ("white_balance", "color")), ("sintel", "display", ())]
 )
 def test_shipped_weights_are_the_published_network_at_half_its_width(
     name: str, reading: str, reluctant: tuple[str, ...]
