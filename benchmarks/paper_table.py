@@ -112,22 +112,20 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
     game = RetouchGame()
     seeds = range(options.seeds)
 
-    def agents(seeds: list[int | None]) -> list[Run]:
-        runs = []
-        for path in options.model:
-            agent = ExposureAgent.load(path, device="cpu")
-            crops = test.crops(options.reading or agent.reading, agent.working_space)
-            runs += [retouch_pictures(agent, crops, seed) for seed in seeds]
-        return runs
+    def agents(play: Callable[[ExposureAgent, Run], list[Run]]) -> list[Run]:
+        loaded = (ExposureAgent.load(path, device="cpu") for path in options.model)
+        return [
+            run
+            for agent in loaded
+            for run in play(agent, test.crops(options.reading or agent.reading, agent.working_space))
+        ]
 
-    def retouched() -> list[Run]:
-        runs = []
-        for path in options.model:
-            agent = ExposureAgent.load(path, device="cpu")
-            crops = test.crops(options.reading or agent.reading, agent.working_space)
-            edits = [decision.recipe for decision in agent.retouch_many(list(crops))]
-            runs.append(np.stack([edit.apply_photo(crop) for edit, crop in zip(edits, crops, strict=True)]))
-        return runs
+    def as_published(agent: ExposureAgent, crops: Run) -> list[Run]:
+        return [retouch_pictures(agent, crops, seed) for seed in seeds]
+
+    def as_the_command(agent: ExposureAgent, crops: Run) -> list[Run]:
+        decisions = agent.retouch_many(list(crops))
+        return [np.stack([one.recipe.apply_photo(crop) for one, crop in zip(decisions, crops, strict=True)])]
 
     def plays(players: list[Player]) -> list[Run]:
         return [play_pictures(game, test.crops(reading, "srgb"), player) for player in players]
@@ -136,9 +134,9 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
         "input": lambda: [test.crops(reading, "srgb")],
         "auto-levels": lambda: plays([auto_levels_player(game, reading)]),
         "random": lambda: plays([random_player(game, torch.Generator().manual_seed(seed)) for seed in seeds]),
-        "agent": lambda: agents([*seeds]),
-        "agent-deterministic": lambda: agents([None]),
-        "agent-retouch": retouched,
+        "agent": lambda: agents(as_published),
+        "agent-deterministic": lambda: agents(lambda agent, crops: [retouch_pictures(agent, crops, None)]),
+        "agent-retouch": lambda: agents(as_the_command),
     }
     rows = []
     for name in ROWS:
