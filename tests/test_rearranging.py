@@ -105,10 +105,20 @@ def test_agent_shows_its_critic_both_sides_rearranged_and_each_edit_alike(monkey
         source = [int(places[0]) for places in move if len(places) == 1]
         there = [i for i, places in enumerate(move) if len(places) == 1]
         assert torch.equal(edited[:, source], judged[:, there])
-    stored = torch.cat([torch.from_numpy(photos.crops).float().flatten(2) for photos in (agent.photos.targets,)])
-    known = {tuple(pixel) for crop in stored for pixel in crop.T.tolist()}
+    assert agent.pool is not None
+    for owner, name, side in ((agent.pool, "sample_finished", "finished"), (agent.targets, "sample", "target")):
+        draw = getattr(owner, name)
+
+        def drawing(*args: Any, draw: Any = draw, side: str = side) -> Tensor:
+            shown[f"drawn {side}"] = draw(*args)
+            return shown[f"drawn {side}"]  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(owner, name, drawing)
     agent._critic_step()
-    assert {tuple(pixel) for picture in shown["target"].flatten(2) for pixel in picture.T.tolist()} <= known
+    for side in ("finished", "target"):
+        drawn, judged = shown[f"drawn {side}"].flatten(2), shown[side].flatten(2)
+        assert torch.equal(drawn.sort(dim=2).values, judged.sort(dim=2).values)
+        assert not any(torch.equal(a, b) for a, b in zip(drawn, judged, strict=True))
 
 
 def test_without_tiles_no_random_number_is_drawn() -> None:
