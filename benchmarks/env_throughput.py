@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import functools
 import os
 import time
@@ -20,13 +21,13 @@ from training_iteration import NoReward, convolutions, count_gflop
 
 import exposure_gym  # noqa: F401  (registers the environments)
 from exposure_gym.critic import Critic
-from exposure_gym.data import builtin_photos
-from exposure_gym.rewards import CriticReward, make_reward, shipped_critic
+from exposure_gym.rewards import CriticReward, shipped_critic
 
 METHOD = (
     "A step is one edit in one game (one action in one game of CartPole or Pong); its time holds everything that a "
     "player waits for: the edit, the reward, the observation, and the resets. PhotoRetouchBox-v0 as it is made by "
-    "default, built-in photographs, 64x64 pixels; 'no critic' plays the same game with a reward that is 0. Actions "
+    "default, built-in photographs, 64x64 pixels; 'bfloat16' rounds the critic's convolutions; 'no critic' plays "
+    "the same game with a reward that is 0. Actions "
     "are random, drawn beforehand: all filters alike probable. The forms of one environment and number of games take "
     "turns in one process, each at least 5 vector steps (one episode) a turn; a game that ends begins again in the "
     "same step. Steps a second: the median over the turns. x DummyVecEnv and of the critic alone: medians of the "
@@ -121,8 +122,8 @@ def retouch_players(count: int, with_critic: bool, device: str) -> dict[str, Cal
     id = "PhotoRetouchBox-v0"
     options: dict[str, Any] = {} if with_critic else {"reward": NoReward()}
 
-    def batched(tensors: bool) -> Player:
-        envs = gym.make_vec(id, count, autoreset_mode=SAME_STEP, device=device, tensors=tensors, **options)
+    def batched(tensors: bool, **more: Any) -> Player:
+        envs = gym.make_vec(id, count, autoreset_mode=SAME_STEP, device=device, tensors=tensors, **options, **more)
         return gymnasium_player(envs, functools.partial(torch.as_tensor, device=device) if tensors else np.asarray)
 
     players = {
@@ -130,6 +131,9 @@ def retouch_players(count: int, with_critic: bool, device: str) -> dict[str, Cal
         f"{OWN}, tensors=True": lambda: batched(tensors=True),
         "SB3VecEnv": lambda: sb3_player(SB3VecEnv(count, device=device, **options)),
     }
+    if with_critic:
+        rounded = CriticReward(v0_critic(device), precision=torch.bfloat16)
+        players[f"{OWN}, bfloat16"] = lambda: batched(tensors=False, reward=rounded)
     if device == "cpu":
         players |= one_by_one(id, count, options, SAME_STEP)
     prefix = "PhotoRetouch, critic" if with_critic else "PhotoRetouch, no critic"
@@ -152,9 +156,8 @@ CRITIC = "the critic alone"
 
 def critic_players(count: int, device: str) -> dict[str, Callable[[], Player]]:
     """The critic's scores of ``count`` pictures, and its arithmetic alone in units of one picture's."""
-    reward = make_reward("critic", builtin_photos(), device=device)
-    assert isinstance(reward, CriticReward)
-    critic = reward.critic
+    critic = v0_critic(device)
+    reward, rounded = CriticReward(critic), CriticReward(critic, precision=torch.bfloat16)
     pictures = torch.rand(count, 3, critic.image_size, critic.image_size, generator=torch.Generator().manual_seed(0))
     pictures = pictures.to(device)
     work = critic_gflop(critic)
@@ -167,9 +170,15 @@ def critic_players(count: int, device: str) -> dict[str, Callable[[], Player]]:
 
     return {
         CRITIC: lambda: player(lambda: reward.potential(pictures), count),
+        f"{CRITIC}, bfloat16": lambda: player(lambda: rounded.potential(pictures), count),
         f"{CRITIC}: convolutions allow": arithmetic(convolutions(critic, count, "float32", torch.device(device))),
         f"{CRITIC}: matrix products allow": arithmetic(matrix_products(critic, count, device)),
     }
+
+
+def v0_critic(device: str) -> Critic:
+    """The critic of version 0, on a device."""
+    return shipped_critic() if device == "cpu" else copy.deepcopy(shipped_critic()).to(device)
 
 
 def critic_gflop(critic: Critic) -> float:

@@ -60,12 +60,18 @@ class Critic(nn.Module):
 
     def forward(self, image: Tensor, state: Tensor | None = None) -> Tensor:
         """``(B, 3, S, S)`` display values (and ``(B, state_size)``) to ``(B,)`` scores, unbounded."""
+        return self.head(self.features(image, state))
+
+    def features(self, image: Tensor, state: Tensor | None = None) -> Tensor:
+        """What the convolutions see in pictures, nearly all of the arithmetic: ``(B, encoder.features)``."""
         values = picture_statistics(image)
         if state is not None:
             values = torch.cat([state, values], dim=1)
-        return self._head(self.encoder(with_planes(image, values)))
+        features: Tensor = self.encoder(with_planes(image, values))
+        return features
 
-    def _head(self, features: Tensor, trace: list[Tensor] | None = None) -> Tensor:
+    def head(self, features: Tensor, trace: list[Tensor] | None = None) -> Tensor:
+        """:meth:`features` to ``(B,)`` scores. :param trace: gets the values of the hidden layer."""
         hidden = nn.functional.leaky_relu(self.hidden(features), LEAK)
         if trace is not None:
             trace.append(hidden)
@@ -82,7 +88,7 @@ class Critic(nn.Module):
         trace: list[Tensor] = []
         point = image.detach().requires_grad_()
         features = self.encoder(with_planes(point, picture_statistics(point)), trace)
-        (gradient,) = torch.autograd.grad(self._head(features, trace).sum(), point)
+        (gradient,) = torch.autograd.grad(self.head(features, trace).sum(), point)
 
         def along(direction: Tensor) -> Tensor:
             with warnings.catch_warnings():

@@ -49,12 +49,23 @@ class CriticReward:
     :param weight: of a unit of its score.
     :param name: of the term. Under its own name, ``"critic"``, environments warn of a critic that is not the one v0
         is defined with.
+    :param precision: of the convolutions, ``torch.bfloat16`` for speed: batches are scored about twice as fast on a CPU
+        with AVX-512 BF16, and rewards differ by some thousandths from those of ``torch.float32``.
     """
 
-    def __init__(self, critic: Critic | None = None, weight: float = 0.05, name: str = "critic") -> None:
+    def __init__(
+        self,
+        critic: Critic | None = None,
+        weight: float = 0.05,
+        name: str = "critic",
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         self.critic = shipped_critic() if critic is None else critic
         self.weight = weight
         self.name = name
+        if precision not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"precision {precision} must be torch.float32 or torch.bfloat16")
+        self.precision = precision
 
     @torch.no_grad()
     def potential(self, image: Tensor) -> Tensor:
@@ -62,8 +73,12 @@ class CriticReward:
         size = self.critic.image_size
         if image.shape[-1] != size:
             image = torch.nn.functional.interpolate(image, (size, size), mode="area")
-        scores: Tensor = self.critic(image)
-        return self.weight * scores
+        if self.precision is torch.float32:
+            features = self.critic.features(image)
+        else:
+            with torch.autocast(image.device.type, self.precision):
+                features = self.critic.features(image).float()
+        return self.weight * self.critic.head(features)
 
 
 class AdversarialReward(CriticReward):

@@ -68,6 +68,25 @@ def test_pictures_are_resized_for_the_critic(rng: np.random.Generator) -> None:
     torch.testing.assert_close(reward.potential(image), 2.0 * reward.critic(image).detach())
 
 
+def test_rounded_convolutions_change_rewards_a_little() -> None:
+    def rewards(reward: CriticReward) -> np.ndarray[Any, Any]:
+        envs = gym.make_vec("PhotoRetouchBox-v0", 8, autoreset_mode="SameStep", reward=reward)
+        envs.reset(seed=0)
+        envs.action_space.seed(0)
+        return np.array([envs.step(envs.action_space.sample())[4]["rewards"]["critic"] for _ in range(4)])
+
+    exact, rounded = rewards(CriticReward()), rewards(CriticReward(precision=torch.bfloat16))
+    assert exact.dtype == rounded.dtype
+    assert 0.0 < np.abs(rounded - exact).mean() < 0.01 < 0.1 * np.abs(exact).mean()
+    # Not the score itself: bfloat16 would leave it two digits, 0.25 apart where it is above 32.
+    assert len(np.unique(rounded)) == rounded.size
+
+
+def test_a_precision_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"torch.float64 must be torch.float32 or torch.bfloat16"):
+        CriticReward(precision=torch.float64)
+
+
 def test_the_recorded_hash_is_the_shipped_critics() -> None:
     digest, name = CRITIC_HASH.read_text().split()
     assert digest == hashlib.sha256(CRITIC.read_bytes()).hexdigest(), "run exposure_gym.rewards.record_critic()"
