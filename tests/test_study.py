@@ -17,6 +17,7 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 from cli_tools import photograph, run
 from editor_tools import EXPOSURE, GAMMA, Page, close_stores, open_studio, play_a_game, some_photos
 
+from exposure_gym.cli.play import _studio
 from exposure_gym.photo import read_display
 from exposure_gym.recipe import Recipe
 from exposure_gym.ui.store import FILE_NAME, Store
@@ -176,6 +177,21 @@ def test_another_critic_is_named(played: Path) -> None:
     result = run("study", "replay", played)
     assert result.exit_code == 1
     assert result.stderr.count("another critic judged it") == 2
+
+
+def test_the_editor_and_its_sessions_know_a_style_by_name(tmp_path: Path) -> None:
+    """The critic that judges is the style's own, and the partner reads photographs as the style's frames were read."""
+    photos = some_photos(tmp_path / "in", 1)
+    (tmp_path / "out").mkdir()
+    studio = _studio([str(path) for path in photos], tmp_path / "out", "ann", 2, blind=False, model=Path("sintel"))
+    assert studio.partner.reading == "display"
+    page = Page(studio)
+    page.photo()
+    page.edit(0, EXPOSURE)
+    studio.store.close()
+    assert "another critic" in run("study", "replay", tmp_path / "out").stderr
+    again = run("study", "replay", tmp_path / "out", "--model", "sintel")
+    assert (again.exit_code, again.stderr) == (0, "")
 
 
 def test_sessions_of_other_lengths(tmp_path: Path) -> None:

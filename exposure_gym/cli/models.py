@@ -16,8 +16,8 @@ STYLES = ("sintel",)
 """Models that ship with the package beside the default one, and are asked for by name."""
 
 
-def _found(path: Path | None) -> Path | None:
-    """Where the model lies that was asked for; a file or folder of a style's name comes before the style."""
+def find_model(path: Path | None) -> Path | None:
+    """Where the model lies that was asked for by path or style; a file or folder of a style's name comes first."""
     if path is None or str(path) not in STYLES or path.exists():
         return path
     from exposure_gym.rewards import WEIGHTS
@@ -37,7 +37,7 @@ def load_agent(path: Path | None) -> ExposureAgent:
     from exposure_gym.rewards import WEIGHTS
 
     torch.set_num_threads(1)
-    path = _found(path)
+    path = find_model(path)
     try:
         return ExposureAgent.load(WEIGHTS if path is None else path, device="cpu")
     except ValueError as error:
@@ -52,7 +52,7 @@ def load_reward(path: Path | None) -> CriticReward:
     from exposure_gym.critic import load_critic
     from exposure_gym.rewards import CriticReward
 
-    path = _found(path)
+    path = find_model(path)
     try:
         if path is not None:
             beside = (path if path.is_dir() else path.parent) / "critic.safetensors"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exposure_gym.cli.messages import complain, fail, make_folder
+from exposure_gym.cli.models import find_model
 from exposure_gym.cli.serving import listen, need_packages, serve
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def play(
         Path | None,
         typer.Option(
             metavar="PATH",
-            help="Another agent to ask, as train writes it, and its critic.",
+            help="Another agent to ask, as train writes it, and its critic; or sintel, which ships too.",
             show_default="the shipped one",
         ),
     ] = None,
@@ -96,6 +97,7 @@ def _studio(photos: list[str], output: Path, user: str, steps: int, blind: bool,
         store = Store(output / FILE_NAME)
     except (ValueError, FileNotFoundError) as error:
         fail(str(error), 2)
+    model = find_model(model)
     referee, critic = load_referee(model, steps)
     partner = Partner.load(model, referee.filters)
     for message in (partner.message, "" if referee.judges else "there is no critic: edits earn no rewards"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exposure_gym.cli.messages import complain, fail, make_folder
+from exposure_gym.cli.models import find_model
 
 if TYPE_CHECKING:
     from exposure_gym.ui.referee import Referee
@@ -106,7 +107,7 @@ class _Referees:
     """The referees for sessions of different rules, with one critic."""
 
     def __init__(self, model: Path | None) -> None:
-        self.model = model
+        self.model = find_model(model)
         self.known: dict[int, tuple[Referee, str]] = {}
 
     def __call__(self, session: SessionRow) -> Referee | str:
