@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ DPI = 110
 LOWEST = {"reward": -4.6, "critic": -0.8}
 """How far down scales of these go. Beyond it lie agents that went astray, who would flatten the rest: they are marked
 at the edge. A filter used four times again costs 4."""
+SIDES = (("left", 1), ("right", -1), ("center", 0))
+LEVELS = (("center", 0), ("bottom", 1), ("top", -1))
+"""Alignments of a name beside a point, and which way it is moved for them."""
 
 
 def draw_all(summary: dict[str, Any], folder: Path) -> None:
@@ -199,11 +203,35 @@ def _hacking(summary: dict[str, Any], plt: Any) -> Any:
             axes.plot([x["value"]] * 2, [y["low"], y["high"]], color=colour, alpha=0.4)
             mark = "<" if row["critic"]["value"] < LOWEST["critic"] else "o" if "curve" in row else "s"
             axes.plot(x["value"], y["value"], mark, color=colour, markersize=6)
-            axes.annotate(
-                row["label"], (x["value"], y["value"]), xytext=(5, 4), textcoords="offset points", fontsize=7.5
-            )
         axes.set_xlabel("what the frozen critic gives")
         axes.set_ylabel(title)
         _tidy(axes)
     grid[1].invert_yaxis()
+    figure.draw_without_rendering()  # where points lie is known only then
+    for axes, measure in zip(grid, measures, strict=True):
+        points = {
+            row["label"]: (max(row["critic"]["value"], LOWEST["critic"]), row[measure]["value"])
+            for row in rows.values()
+        }
+        _name_points(axes, points)
     return figure
+
+
+def _name_points(axes: Any, points: dict[str, tuple[float, float]]) -> None:
+    """A name beside each point, on the first side where it covers neither a point nor another name."""
+    from matplotlib.transforms import Bbox
+
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(list(points.values()))]
+    for name, point in points.items():
+        for distance, (side, right), (level, up) in itertools.product((5, 12, 20), SIDES, LEVELS):
+            offset = (right * 8, up * distance)
+            text = axes.annotate(
+                name, point, xytext=offset, textcoords="offset points", fontsize=7.5, ha=side, va=level
+            )
+            box = text.get_window_extent().padded(3)
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+        else:  # no room anywhere: as near as the first try
+            axes.annotate(name, point, xytext=(6, 5), textcoords="offset points", fontsize=7.5)
+        taken.append(box)
