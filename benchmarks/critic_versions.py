@@ -41,22 +41,28 @@ def visible_distance(image: Tensor, finished: Tensor) -> Tensor:
     """How much worse a version looks than the finished picture: ``(B,)``, from 0 (the same) to below 1.
 
     The mean colour difference, 25 units of CIELAB counting 1, and what a mean over pixels forgives: half the
-    logarithms by which contrast and saturation differ. A flat picture of the right brightness is not near. The sum
-    ``d`` is bent, ``d / (1 + d)``, so that the last steps to the finished picture count more than the first ones.
+    logarithms by which contrast and the spread of colours differ. A flat picture of the right brightness is not near,
+    and a pale one does not come nearer by a cast, as it would if saturation counted. The sum ``d`` is bent,
+    ``d / (1 + d)``, so that the last steps to the finished picture count more than the first ones.
 
     :param image: ``(B, 3, S, S)`` display values, as ``finished``; both are clipped at 1, as a screen does.
     """
     first, second = image.clamp(0.0, 1.0), finished.clamp(0.0, 1.0)
-    colour = (srgb_to_lab(first) - srgb_to_lab(second)).square().sum(dim=1).sqrt().mean(dim=(1, 2)) / 25.0
-    ratio = (_looks(first) / _looks(second)).log().abs().sum(dim=1)
+    lab, wanted = srgb_to_lab(first), srgb_to_lab(second)
+    colour = (lab - wanted).square().sum(dim=1).sqrt().mean(dim=(1, 2)) / 25.0
+    ratio = (_looks(first, lab) / _looks(second, wanted)).log().abs().sum(dim=1)
     distance: Tensor = colour + 0.5 * ratio
     return distance / (1.0 + distance)
 
 
-def _looks(image: Tensor) -> Tensor:
-    """Contrast and mean saturation, each a little above 0: ``(B, 2)``."""
-    _, variance, saturation = picture_statistics(image).unbind(dim=1)
-    return torch.stack([2.0 * variance.sqrt(), saturation], dim=1) + 0.05
+def _looks(image: Tensor, lab: Tensor) -> Tensor:
+    """Contrast, and the spread of colours in units of 50, each a little above 0: ``(B, 2)``.
+
+    The spread is the standard deviation of a* and b* over the picture, which a cast moves and leaves as it is.
+    """
+    _, variance, _ = picture_statistics(image).unbind(dim=1)
+    spread = lab[:, 1:].var(dim=(2, 3), correction=0).sum(dim=1)
+    return torch.stack([2.0 * variance.sqrt(), spread.sqrt() / 50.0], dim=1) + 0.05
 
 
 class VersionMaker:

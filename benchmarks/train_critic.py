@@ -44,11 +44,11 @@ SCALE = 15.0
 class Settings:
     """How long a critic learns, and from what."""
 
-    updates: int = 600
+    updates: int = 900
     """Of the critic, after all rounds."""
-    rounds: int = 3
+    rounds: int = 5
     """Parts of the updates, with PPO between them."""
-    player_steps: int = 12_800
+    player_steps: int = 19_200
     """Edits that PPO goes on to learn from in each of them."""
     photographs: int = 10
     """Finished ones in an update; each comes with a version of every kind."""

@@ -244,6 +244,18 @@ def test_visible_distance_grows_with_what_is_done_to_a_picture(maker: VersionMak
     assert visible_distance(fog, finished).mean() > 0.9 * visible_distance(linear, finished).mean()
 
 
+def test_a_cast_does_not_bring_a_pale_picture_nearer(maker: VersionMaker) -> None:
+    """It raises the saturation, but a cast is no colourfulness."""
+    finished = maker.finished(30)
+    grey = finished.mean(dim=(1, 2, 3), keepdim=True)
+    finished = (finished * grey / finished.mean(dim=(2, 3), keepdim=True)).clamp(0.0, 1.0)  # no cast of its own
+    pale = finished.lerp(luminance(finished).expand_as(finished), 0.6).lerp(grey.expand_as(finished), 0.5)
+    for tint in ([1.25, 1.0, 0.65], [0.8, 1.0, 1.35]):
+        cast = pale * torch.tensor(tint)[:, None, None]
+        assert critic_battery.statistics(cast)[:, 2].mean() > 2.0 * critic_battery.statistics(pale)[:, 2].mean()
+        assert visible_distance(cast, finished).mean() > 1.02 * visible_distance(pale, finished).mean()
+
+
 def test_each_kind_of_version_is_what_it_is_called(maker: VersionMaker) -> None:
     finished = maker.finished(40)
     made = {kind: make(finished) for kind, make in maker.kinds.items()}
