@@ -28,8 +28,9 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
 
     The game of Hu et al. 2018, *Exposure: A White-Box Photo Post-Processing Framework*. It begins with a photograph
     in linear light, dark as a RAW file is, and ends with display values: the edited picture is shown as it is, so that
-    finding the curve from light to display is the first thing to learn. A critic, trained as in a GAN to tell
-    finished photographs from edited ones, judges the picture; an edit earns the increase of its score.
+    finding the curve from light to display is the first thing to learn. A critic that knows finished photographs judges
+    the picture, and an edit earns the increase of its score. By default it is frozen, so that the problem is
+    stationary: on the photographs it learned from, an untouched input made as good as a finished photograph earns 1.
 
     For agents with hybrid actions: `exposure_gym.agents.ExposureAgent`, and libraries that take `Dict` actions.
 
