@@ -115,6 +115,18 @@ class Page(TestClient):
         return self.did(f"/api/photos/{number}/edits", {"step": step, "edit": edit})
 
 
+@pytest.fixture(name="photos")
+def two_photos(tmp_path: Path) -> list[Path]:
+    """Photographs in a folder of their own."""
+    return some_photos(tmp_path / "in")
+
+
+@pytest.fixture(name="page")
+def first_page(tmp_path: Path, photos: list[Path]) -> Page:
+    """The page of a studio on ``photos``, before anything is done."""
+    return Page(open_studio(tmp_path / "out", photos))
+
+
 def play_a_game(page: Page, number: int = 1) -> Any:
     """Three edits by hand, one by the agent, a step changed, one taken back and made again, done."""
     page.photo(number)

@@ -1,13 +1,11 @@
-"""The editor's server: the game over HTTP, several people at once, requests that mean no good."""
+"""The editor's server: the game over HTTP, the agent as a partner, several people at once."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +15,30 @@ import pytest
 pytest.importorskip("starlette", reason="starlette is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
-from cli_tools import photograph, run
+from cli_tools import photograph
 from editor_tools import (
-    BASE,
     CONTRAST,
     EXPOSURE,
     GAMMA,
-    PORT,
-    TOKEN,
-    WARMER,
     Page,
     close_stores,
-    editor,
+    first_page,
     open_studio,
-    partner,
     play_a_game,
     some_photos,
+    two_photos,
 )
 from PIL import Image
 
 from exposure_gym.filters import default_filters
-from exposure_gym.photo import Reading, Space, read_display
-from exposure_gym.recipe import Edit, Recipe
-from exposure_gym.ui.controls import edit_from_page, edit_to_page, figure, panel
-from exposure_gym.ui.guard import HEADERS, TOKEN_HEADER, Hosts
+from exposure_gym.photo import read_display
+from exposure_gym.recipe import Recipe
+from exposure_gym.ui.controls import edit_from_page
 from exposure_gym.ui.partner import Partner
 from exposure_gym.ui.pictures import Proof
 from exposure_gym.ui.server import SESSION_HEADER
-from exposure_gym.ui.uploads import clean_name
 
-__all__ = ["close_stores"]  # a fixture
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> list[Path]:
-    return some_photos(tmp_path / "in")
-
-
-@pytest.fixture
-def page(tmp_path: Path, photos: list[Path]) -> Page:
-    return Page(open_studio(tmp_path / "out", photos))
+__all__ = ["close_stores", "first_page", "two_photos"]  # fixtures
 
 
 def pixels_of(data: bytes) -> Any:
@@ -457,340 +439,3 @@ def test_unexpected_errors_are_one_line(page: Page, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Table, "undo", stumble)
     assert "something went wrong" in page.refused("/api/photos/1/undo", status=500)
     assert capsys.readouterr().err == "exposure-gym: /api/photos/1/undo: RuntimeError: secret details\n"
-
-
-# -- uploads -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_upload_joins_the_session(page: Page, tmp_path: Path, photos: list[Path]) -> None:
-    data = photos[0].read_bytes()
-    for name, stored in (("my photo.png", "my photo.png"), ("../../my photo.PNG", "my photo-2.png")):
-        answer = page.post(f"/api/upload?name={name}", content=data)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["photos"][-1]["name"] == stored
-        assert (tmp_path / "out" / "photos" / stored).read_bytes() == data
-    assert page.photo(3)["width"] == 120
-    assert len(page.edit(0, EXPOSURE, 3)["steps"]) == 1
-    assert not list((tmp_path / "out" / "photos").glob(".*"))
-    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "status", "said"),
-    [
-        ("a.png", b"no picture", 422, "a.png: "),
-        ("a.exe", b"MZ", 400, "no photograph's name"),
-        ("", b"", 400, "no photograph's name"),
-        ("a.jpg", b"", 422, "a.jpg: "),
-    ],
-)
-def test_uploads_that_are_no_photographs(
-    page: Page, tmp_path: Path, name: str, data: bytes, status: int, said: str
-) -> None:
-    answer = page.post(f"/api/upload?name={name}", content=data)
-    assert answer.status_code == status
-    assert said in answer.json()["error"]
-    folder = tmp_path / "out" / "photos"
-    assert not folder.exists() or not list(folder.iterdir())
-    assert len(page.see("/api/session")["photos"]) == 2
-
-
-def test_uploads_are_limited_while_they_arrive(tmp_path: Path, photos: list[Path]) -> None:
-    page = Page(open_studio(tmp_path / "out", photos), max_upload=1 << 20)
-    sent = 0
-
-    def endless() -> Any:
-        nonlocal sent
-        for _ in range(10_000):
-            sent += 1 << 16
-            yield bytes(1 << 16)
-
-    for content in (bytes((1 << 20) + 1), endless()):
-        answer = page.post("/api/upload?name=a.png", content=content)
-        assert answer.status_code == 413
-        assert "1 MB" in answer.json()["error"]
-    assert not list((tmp_path / "out").glob("photos/*"))
-    assert page.post("/api/photos/1/edits", content=b" " * 100_000).status_code == 413
-
-
-@pytest.mark.parametrize(
-    ("name", "clean"),
-    [
-        ("a.jpg", "a.jpg"),
-        ("C:\\photos\\a.JPEG", "a.jpeg"),
-        ("../../etc/passwd.png", "passwd.png"),
-        ("..png", "photo.png"),
-        (".hidden.png", "hidden.png"),
-        ("a\x00\nb.tif", "a--b.tif"),
-        ("con.png", "con-.png"),
-        ("<script>.png", "script.png"),
-        ("Füße 3.dng", "Füße 3.dng"),
-        ("x" * 300 + ".png", "x" * 80 + ".png"),
-        ("\ud800.png", "photo.png"),
-    ],
-)
-def test_names_are_made_harmless(name: str, clean: str) -> None:
-    assert clean_name(name) == clean
-
-
-# -- hostile requests --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:1", "", "10.0.0.1:8765"]
-)
-def test_other_names_of_the_server_are_refused(page: Page, host: str) -> None:
-    for path in ("/", "/static/style.css", "/api/session"):
-        assert page.get(path, headers={"host": host}).status_code == 403
-
-
-@pytest.mark.parametrize("host", [f"127.0.0.1:{PORT}", f"localhost:{PORT}", f"LOCALHOST:{PORT}", f"[::1]:{PORT}"])
-def test_its_own_names_are_not(page: Page, host: str) -> None:
-    assert page.get("/api/session", headers={"host": host}).status_code == 200
-
-
-def test_a_server_for_all_answers_to_addresses_but_not_to_names() -> None:
-    hosts = Hosts("0.0.0.0", PORT)
-    assert f"192.168.1.7:{PORT}" in hosts
-    assert f"[fe80::1]:{PORT}" in hosts
-    assert f"192.168.1.7:{PORT + 1}" not in hosts
-    assert f"999.1.1.1:{PORT}" not in hosts
-    assert f"evil.example:{PORT}" not in hosts
-    assert "192.168.1.7:8765" in Hosts("192.168.1.7", PORT)
-    assert "192.168.1.8:8765" not in Hosts("192.168.1.7", PORT)
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"origin": "http://evil.example"},
-        {"origin": "null"},
-        {"origin": f"https://127.0.0.1:{PORT}"},
-        {"origin": "http://127.0.0.1:1"},
-        {"sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "same-site"},
-    ],
-)
-def test_other_pages_change_nothing(page: Page, headers: dict[str, str]) -> None:
-    before = page.photo()
-    answer = page.post("/api/photos/1/edits", json={"step": 0, "edit": EXPOSURE}, headers=headers)
-    assert answer.status_code == 403
-    assert answer.json() == {"error": "requests from other pages are refused"}
-    assert page.photo() == before
-    own = {"origin": BASE, "sec-fetch-site": "same-origin"}
-    assert page.post("/api/photos/1/edits", json={"step": 0, "edit": EXPOSURE}, headers=own).status_code == 200
-
-
-def test_nothing_without_the_token(page: Page) -> None:
-    for token in ("", "wrong", TOKEN + "x", TOKEN[:-1], "é"):
-        for method, path in (
-            ("GET", "/api/session"),
-            ("POST", "/api/session"),
-            ("GET", "/api/photos/1/picture?step=0"),
-        ):
-            answer = page.request(method, path, headers={TOKEN_HEADER: token.encode()})
-            assert answer.status_code == 403
-            assert "token" in answer.json()["error"]
-
-
-def test_headers_keep_the_page_to_itself(page: Page) -> None:
-    for answer in (page.get("/api/session"), page.get("/api/none"), page.get("/", headers={"host": "evil"})):
-        for name, value in HEADERS.items():
-            assert answer.headers[name] == value
-        assert "access-control-allow-origin" not in answer.headers
-    assert "'unsafe" not in HEADERS["Content-Security-Policy"]
-    assert page.options("/api/session").status_code == 405
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/static/../server.py",
-        "/static/%2e%2e/server.py",
-        "/static/..%2fserver.py",
-        "/static//etc/passwd",
-        "/static/%2fetc%2fpasswd",
-        "/static/..%5cserver.py",
-        "/api/photos/../../etc/passwd",
-        "/api/photos/-1",
-        "/api/photos/1e3",
-        "/api/photos/99999999999999999999999",
-        "/api/photos/1/picture/../../../x",
-    ],
-)
-def test_paths_lead_nowhere(page: Page, path: str) -> None:
-    assert page.get(path).status_code == 404
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"{", b"[]", b"3", b"null", b'"x"', b"\xff", b"[" * 50_000, b'{"step": 0.5}', b'{"step": true}', b'{"step": "0"}'],
-)
-def test_bodies_that_are_nothing(page: Page, body: bytes) -> None:
-    page.photo()
-    answer = page.post("/api/photos/1/edits", content=body)
-    assert answer.status_code == 400
-    assert answer.json()["error"].isprintable()
-
-
-def test_raw_requests_to_the_real_server(tmp_path: Path) -> None:
-    """What a browser would never send."""
-    some_photos(tmp_path / "in", 1)
-    with editor(tmp_path / "in", tmp_path / "out") as (_, client):
-        port = client.base_url.port
-        own = f"Host: 127.0.0.1:{port}"
-        token = f"X-Exposure-Token: {client.headers['X-Exposure-Token']}"
-
-        def status(*lines: str, body: bytes = b"") -> int:
-            """Of the answer, with the connection closed by the server or by us."""
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as line:
-                line.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
-                answer = line.makefile("rb").readline()
-            return int(answer.split()[1]) if answer else 0
-
-        assert status("GET / HTTP/1.1", own) == 200
-        assert status("GET / HTTP/1.0") == 403
-        assert status("GET / HTTP/1.1", own, "Host: evil.example") in (400, 403)
-        assert status("GET http://evil.example/ HTTP/1.1", "Host: evil.example") == 403
-        assert status("GET /api/session HTTP/1.1", own) == 403
-        assert status("GET /api/session HTTP/1.1", own, token) == 200
-        assert status("GET //api/session HTTP/1.1", own) == 404
-        assert status("GET /static/../../../../etc/passwd HTTP/1.1", own) == 404
-        assert status("GET /static/%00 HTTP/1.1", own) == 404
-        assert status("POST /api/upload?name=a.png HTTP/1.1", own, token, f"Content-Length: {10**12}") == 413
-        assert status("POST /api/session HTTP/1.1", own, token, "Content-Length: -1") == 400
-        chunked = ("POST /api/session HTTP/1.1", own, token, "Transfer-Encoding: chunked")
-        assert status(*chunked, body=b"20000\r\n" + b" " * 0x20000 + b"\r\n") == 413
-        assert status(*chunked, body=b"zz\r\n") == 400
-        upgrade = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA")
-        assert status("GET /api/session HTTP/1.1", own, *upgrade) == 403
-        upload = ("POST /api/upload?name=a.png HTTP/1.1", own, token, "Content-Length: 9", "", "ab")
-        with socket.create_connection(("127.0.0.1", port)) as line:  # and gone in the middle
-            line.sendall("\r\n".join(upload).encode())
-        for _ in range(100):
-            assert client.get("/api/session").status_code == 200
-            if not list((tmp_path / "out").glob("photos/*")):
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail("half an upload was left")
-
-
-# -- its parts ---------------------------------------------------------------------------------------------------------
-
-
-def test_edits_survive_the_page() -> None:
-    rng = np.random.default_rng(0)
-    for filter_ in default_filters():
-        (shown,) = (each for each in panel(default_filters()) if each["name"] == filter_.name)
-        for _ in range(20):
-            edit = Edit.from_action(filter_.name, rng.uniform(-1, 1, filter_.num_actions))
-            sent = edit_to_page(edit)
-            assert len(sent["parameters"]) == len(shown["parameters"])
-            assert edit_from_page(sent).parameters == pytest.approx(edit.parameters, abs=1e-9)
-        neutral = {"filter": filter_.name, "parameters": [each["neutral"] for each in shown["parameters"]]}
-        assert edit_from_page(neutral).parameters == pytest.approx(filter_.neutral, abs=1e-4)
-
-
-def test_sliders_reach_what_the_filter_does(page: Page) -> None:
-    page.photo()
-    for shown in page.session["filters"]:
-        for end in ("low", "high"):
-            edit = {"filter": shown["name"], "parameters": [each[end] for each in shown["parameters"]]}
-            page.did("/api/photos/1/preview", {"step": 0, "edit": edit})
-
-
-def test_temperature_and_tint() -> None:
-    red, green, blue = edit_from_page({"filter": "white_balance", "parameters": [0.5, 0.0]}).parameters
-    assert red / blue == pytest.approx(2**0.5)
-    assert green == pytest.approx((red * blue) ** 0.5)
-    assert "warmer" in edit_from_page(WARMER).describe()
-    red, green, blue = edit_from_page({"filter": "white_balance", "parameters": [0.0, 0.3]}).parameters
-    assert red == pytest.approx(blue)
-    assert green / red == pytest.approx(2**-0.3)
-
-
-def test_figures() -> None:
-    curve = figure(Edit("gamma", (0.5,)))["points"]["rgb"]
-    assert len(curve) == 33
-    assert curve[8] == pytest.approx([0.25, 0.5])
-    colour = figure(Edit("color", (0.9,) * 8 + (1.1,) * 4 + (0.9,) * 4 + (1.0,) * 8))["points"]
-    assert colour["g"][16][1] > 0.51
-    assert colour["r"][16][1] == pytest.approx(0.5)
-    grey = figure(Edit("black_white", (1.0,)))
-    assert all(code[1:3] == code[3:5] == code[5:7] for code in grey["after"])
-    assert grey["before"] != grey["after"]
-
-
-def test_a_proof_is_the_recipe_applied() -> None:
-    rng = np.random.default_rng(0)
-    pixels = rng.random((40, 60, 3)).astype(np.float32)
-    edits = [Edit("exposure", (0.5,)), Edit("contrast", (0.4,)), Edit("saturation", (0.7,)), Edit("gamma", (0.8,))]
-    wanted = np.rint(255 * Recipe(tuple(edits)).apply_photo(pixels).clip(0, 1))
-    proof = Proof(pixels)
-    for keep in (0, 3, 2, 3, 1, 4, 0):
-        assert np.abs(proof.edited(edits, keep) - wanted).max() <= 1
-
-
-@pytest.mark.parametrize(("reading", "space"), [("display", "srgb"), ("linear", "prophoto"), ("raw-like", "prophoto")])
-def test_photos_are_read_as_the_agent_learned_it(
-    tmp_path: Path, photos: list[Path], reading: Reading, space: Space
-) -> None:
-    agent = Partner(None, "none")
-    agent.reading, agent.space = reading, space
-    page = Page(open_studio(tmp_path / "out", photos, agent=agent))
-    assert page.photo()["display"] == (reading == "display")
-    original = read_display(photos[0]).pixels
-    if reading == "display":  # as it came, with no edit and with none that does anything
-        assert np.abs(pixels_of(page.get("/api/photos/1/picture?step=0").content) - original).mean() < 0.01
-    page.edit(0, {"filter": "contrast", "parameters": [0.0]})
-    page.edit(1, GAMMA)
-    shown = pixels_of(page.get("/api/photos/1/picture?step=2").content)
-    page.did("/api/photos/1/done", {"format": "png"})
-    assert np.abs(read_display(tmp_path / "out" / "photo1.png").pixels - shown).mean() < 0.01
-    recipe = Recipe.load(tmp_path / "out" / "photo1.recipe.json")
-    assert recipe.working_space == space
-    assert recipe.input_domain == ("display" if reading == "display" else "linear")
-    assert run("study", "replay", tmp_path / "out").exit_code == 0
-    exported = tmp_path / "export"
-    assert run("study", "export", tmp_path / "out", "-o", exported).exit_code == 0
-    assert Recipe.load(exported / "anonymous" / "photo1.recipe.json").edits == recipe.edits
-
-
-def test_agents_with_other_rules_are_no_partners() -> None:
-    agent = partner().agent
-    assert agent is not None
-    assert Partner.load(None, default_filters()[:3]).agent is None
-
-
-# -- the command -------------------------------------------------------------------------------------------------------
-
-
-def test_play_without_its_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    result = run("play", "-o", tmp_path / "out", "--no-browser")
-    assert result.exit_code == 1
-    assert 'pip install "exposure-gym[play]"' in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_play_says_what_is_wrong(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    some_photos(tmp_path / "in")
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "sessions.sqlite").write_bytes(b"no database at all" * 100)
-    for arguments, said in (
-        ([tmp_path / "empty", "-o", tmp_path / "out"], "no photograph in this folder"),
-        (["-o", other], "is damaged"),
-        ([tmp_path / "nothing.jpg", "-o", tmp_path / "out"], "nothing.jpg: does not exist"),
-        ([tmp_path / "in", "-o", tmp_path / "in"], "choose another with -o"),
-        (["-o", tmp_path / "out", "--user", "x" * 100], "at most 80 letters"),
-        (["-o", tmp_path / "out", "--host", "203.0.113.7"], "cannot listen there"),
-    ):
-        result = run("play", "--no-browser", "--port", 0, *arguments)
-        assert result.exit_code == 2, result.output
-        assert said in result.stderr
-        assert result.stderr.count("\n") == 1
