@@ -32,9 +32,8 @@ Run = NDArray[np.float32]
 
 SETS: dict[str, Reading] = {"fivek": "linear", "sintel": "display"}
 """Sets of photographs, and how their inputs are read. Those of Sintel are pairs."""
-ROWS = ("input", "auto-levels", "random", "agent", "agent-deterministic", "agent-retouch")
-"""``agent`` acts as published, with dropout on; ``agent-retouch`` as the command does: deterministic, and without the
-filters that a model is reluctant to use."""
+ROWS = ("input", "auto-levels", "random", "agent", "agent-deterministic")
+"""``agent`` acts as published, with dropout on; ``agent-deterministic`` without it, as the command ``retouch`` does."""
 RIVALS = ("input", "auto-levels", "random")
 
 TARGETS_DIFFER = (
@@ -123,10 +122,6 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
     def as_published(agent: ExposureAgent, crops: Run) -> list[Run]:
         return [retouch_pictures(agent, crops, seed) for seed in seeds]
 
-    def as_the_command(agent: ExposureAgent, crops: Run) -> list[Run]:
-        decisions = agent.retouch_many(list(crops))
-        return [np.stack([one.recipe.apply_photo(crop) for one, crop in zip(decisions, crops, strict=True)])]
-
     def plays(players: list[Player]) -> list[Run]:
         return [play_pictures(game, test.crops(reading, "srgb"), player) for player in players]
 
@@ -136,7 +131,6 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
         "random": lambda: plays([random_player(game, torch.Generator().manual_seed(seed)) for seed in seeds]),
         "agent": lambda: agents(as_published),
         "agent-deterministic": lambda: agents(lambda agent, crops: [retouch_pictures(agent, crops, None)]),
-        "agent-retouch": lambda: agents(as_the_command),
     }
     rows = []
     for name in ROWS:

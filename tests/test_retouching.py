@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from cli_tools import TINY
 
 from exposure_gym.agents.exposure import ExposureAgent
 from exposure_gym.agents.exposure.retouching import BATCH, Brief, decide
-from exposure_gym.agents.exposure.storage import save_policy
 from exposure_gym.cli.runs import ZeroReward
 from exposure_gym.data import Photos, PhotoSet
 from exposure_gym.envs import PhotoRetouchEnv
@@ -140,20 +138,3 @@ def test_acting_does_not_load_the_compiler() -> None:
         "load_agent(None).retouch(np.zeros((8, 8, 3), np.float32)); sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_a_filter_that_it_is_reluctant_to_use_has_to_be_asked_for(
-    agent: ExposureAgent, photos: list[Any], tmp_path: Path
-) -> None:
-    save_policy(agent, tmp_path / "policy.safetensors", torch.float32)
-    other = ExposureAgent.load(tmp_path, device="cpu")
-    assert other.reluctant == ()
-    first = other.retouch(photos[0]).edits[0].filter
-    other.reluctant = (first,)
-    save_policy(other, tmp_path / "policy.safetensors", torch.float32)
-    kept = ExposureAgent.load(tmp_path, device="cpu")
-    assert kept.reluctant == (first,)
-    for photo in photos:
-        assert first not in {edit.filter for edit in kept.retouch(photo)}
-    assert kept.retouch(photos[0], brief=Brief(only=(first,))).edits[0].filter == first
-    assert kept.retouch_many([photos[0]])[0].probabilities[0][first] == 0.0

@@ -121,7 +121,8 @@ class PhotoRetouchEnv(Played, gym.Env[Observation, Any]):
     :param photos: an `exposure_gym.data.Photos`: inputs to play on, and targets; `"builtin"` or `None` for
         `exposure_gym.data.builtin_photos()`.
     :param reward: `"critic"` for the critic that ships with the package, `"adversarial"`, `"reference"`, or any
-        `exposure_gym.rewards.RewardModel`, such as `CriticReward(precision=torch.bfloat16)`, which scores batches faster.
+        `exposure_gym.rewards.RewardModel`, such as `CriticReward(precision=torch.bfloat16)`, which scores batches
+        faster.
     :param render_mode: `"rgb_array"`: a film strip of the episode so far, with room for all of it; `"ansi"`: the
         edits in words.
     :param image_size: side of the picture the player sees, in pixels.

@@ -161,8 +161,6 @@ class ExposureAgent(BaseAlgorithm):
         self.averaging = averaging
         self.precision = precision
         self.pool: ReplayPool | None = None
-        self.reluctant: tuple[str, ...] = ()
-        """Names of filters that it retouches without unless they are asked for: habits that its makers saw it have."""
         self.working_space: WorkingSpace = "srgb"
         self.reading: Reading = "linear"
         """How its inputs were read, and photographs to retouch must be: see `exposure_gym.photo.read_input`."""

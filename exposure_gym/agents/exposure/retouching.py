@@ -28,10 +28,9 @@ depend on which other photographs were given."""
 class Brief:
     """What a person asks of an agent.
 
-    :param only: names of the filters that it may use, each once; None for all it knows but those that it is reluctant
-        to use (``ExposureAgent.reluctant``), as often as it likes. It learned with all of them and that to repeat one
-        is punished (published ``filter_usage_penalty``), so with few it would repeat for want of another. It stops
-        instead when it has used them all.
+    :param only: names of the filters that it may use, each once; None for all it knows, as often as it likes. It
+        learned with all of them and that to repeat one is punished (published ``filter_usage_penalty``), so with few it
+        would repeat for want of another. It stops instead when it has used them all.
     :param max_edits: how many edits it may make; None for as many as it learned to make, less those of ``start``. Never
         more than it learned.
     :param start: an edit that the person made already, which the agent goes on from. Its edits count as played.
@@ -95,15 +94,12 @@ def decide(agent: ExposureAgent, image: torch.Tensor, noise: Noise, brief: Brief
     :raises ValueError: the brief names a filter that the agent does not know.
     """
     game, allowed = agent.game, brief.allowed(agent.game)
-    liked = None
-    if agent.reluctant:
-        liked = torch.tensor([filter_.name not in agent.reluctant for filter_ in game.filters], device=image.device)
     state, count = brief.begin(game, image)
     names = [filter_.name for filter_ in game.filters]
     made: list[list[Edit]] = [list(brief.start or ()) for _ in range(len(image))]
     opinions: list[list[dict[str, float]]] = [[] for _ in range(len(image))]
     for _ in range(count):
-        choice = liked if allowed is None else allowed.to(image.device) & (state.filters_used == 0)
+        choice = None if allowed is None else allowed.to(image.device) & (state.filters_used == 0)
         index, parameters, policy = agent.policy.act(state, noise, allowed=choice)
         for edits, edit in zip(made, game.edits(index, parameters), strict=True):
             edits.append(edit)

@@ -68,7 +68,6 @@ def describe(agent: ExposureAgent) -> dict[str, Any]:
         "image_size": agent.policy.critic.image_size,
         "working_space": agent.working_space,
         "reading": agent.reading,
-        "reluctant": list(agent.reluctant),
     }
 
 
@@ -93,7 +92,6 @@ def load_agent(
         agent.reading = config.get("reading", "linear")  # which is all there was once
         if agent.reading not in get_args(Reading):
             raise ModelError(f"{file}: wants photographs read in a way this version does not know ({agent.reading!r})")
-        agent.reluctant = tuple(map(str, config.get("reluctant", ())))
         agent._setup_model()
         weights = {key[len("policy.") :]: value.float() for key, value in tensors.items() if key.startswith("policy.")}
         missing, unexpected = agent.policy.load_state_dict(weights, strict=False)
