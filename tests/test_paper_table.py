@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from cli_tools import photograph
+from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -22,6 +23,7 @@ from paper_table import KNOWN, shortfalls
 from twelve_photos import chosen
 
 from exposure_gym.metrics import ciede2000, histogram_intersection
+from exposure_gym.rewards import shipped_critic
 
 
 class Done(NamedTuple):
@@ -129,7 +131,8 @@ def test_every_ablation_of_the_plan_is_there() -> None:
     assert [variant.size for variant in VARIANTS if variant.name == "128 pixels"] == [128]
 
 
-def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def small_ablations(folders: tuple[Path, Path], tmp_path: Path) -> list[object]:
+    """Options of trainings that take two iterations."""
     preset = tmp_path / "tiny.toml"
     preset.write_text(
         "iterations = 2\n[agent]\nbatch_size = 4\npool_size = 8\nwarmup_rollouts = 6\ncritic_updates = 1\n"
@@ -140,13 +143,17 @@ def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Pa
         word for name, folder in zip(names, folders * 2, strict=True) for word in (f"--{name}", folder)
     ]
     given += ["--runs", tmp_path / "runs", "--preset", preset, "--iterations", 2, "--smoke", "--out", tmp_path / "out"]
-    given += ["--device", "cpu", "--checkpoint-every", 1]
+    return [*given, "--device", "cpu", "--checkpoint-every", 1]
+
+
+def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    given = small_ablations(folders, tmp_path)
     first = script("ablations", *given, "--rows", "3 edits", "no dropout")
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("from iteration 0") == 2
-    finished = tmp_path / "runs/3-edits-2-seed-0/agent.safetensors"
+    finished = tmp_path / "runs/3-edits-2-seed-0/policy.safetensors"
     kept = finished.read_bytes()
-    (tmp_path / "runs/no-dropout-2-seed-0/agent.safetensors").unlink()  # as if it had been stopped
+    (tmp_path / "runs/no-dropout-2-seed-0/policy.safetensors").unlink()  # as if it had been stopped
     second = script("ablations", *given, "--rows", "3 edits", "no dropout", "without gamma")
     assert second.returncode == 0, second.stderr
     assert "3 edits" not in second.stderr
@@ -155,6 +162,22 @@ def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Pa
     rows = rows_of(tmp_path / "out/ablations.json")
     assert list(rows) == ["3 edits", "without gamma", "no dropout"]
     assert all(0.0 <= row["mean"]["value"] <= 1.0 for row in rows.values())
+
+
+def test_ablations_against_the_frozen_critic(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    given = small_ablations(folders, tmp_path)
+    done = script("ablations", *given, "--frozen", "--rows", "3 edits", "128 pixels")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "out/ablations.json").read_text())
+    assert report["settings"]["frozen"]
+    assert [row["name"] for row in report["rows"]] == ["3 edits"]  # that critic sees 64 pixels
+    folder = tmp_path / "runs/3-edits-frozen-2-seed-0"
+    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+    assert "policy_loss" in last
+    assert "critic_loss" not in last
+    weights = load_file(folder / "checkpoint-000002.safetensors")
+    for name, value in shipped_critic().state_dict().items():
+        assert weights[f"policy.critic.{name}"].equal(value), name
 
 
 def test_twelve_photos_follow_the_rule(folders: tuple[Path, Path], tmp_path: Path) -> None:
