@@ -13,7 +13,6 @@ of an hour, and its row tells what a part of game or agent is worth apart from h
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import sys
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any
 
 import harness
 import torch
+from frozen_agent import frozen_agent
 from held_out import INTERSECTIONS, METHOD, TestPhotos
 from paper_table import printed
 
@@ -35,10 +35,9 @@ from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.evaluation import retouch_pictures
 from exposure_gym.files import replacing
 from exposure_gym.filters import default_filters
-from exposure_gym.rewards import shipped_critic
+from exposure_gym.rewards import CriticReward, shipped_critic
 
 FILTERS = [filter_.name for filter_ in default_filters()]
-FROZEN: dict[str, Any] = {"critic_updates": 0, "critic_burst": 0}
 AUGMENTATION = 1.25
 """Stored crops are so much larger than what is cut from them: 80 pixels for 64, as published."""
 
@@ -142,20 +141,17 @@ def _train(variant: Variant, seed: int, options: argparse.Namespace) -> None:
         photos = _photos(options, round(AUGMENTATION * variant.size))
     except (PresetError, ValueError) as error:
         sys.exit(f"ablations: {error}")
-    keywords = keywords | (FROZEN if options.frozen else {})
-    keywords = keywords | {"policy_kwargs": keywords.get("policy_kwargs", {}) | variant.policy}
     env = PhotoRetouchEnv(photos, reward=ZeroReward(), **variant.game)
+    keywords |= {"policy_kwargs": keywords.get("policy_kwargs", {}) | variant.policy}
+    keywords |= {"env": env, "seed": seed, "device": options.device}
     folder.mkdir(parents=True, exist_ok=True)
-    saved = [] if options.frozen else list_checkpoints(folder)  # its critic is of another width, and it is soon done
+    saved = [] if options.frozen else list_checkpoints(folder)  # which soon begins anew
     if saved:
         agent = ExposureAgent.load(saved[0], env=env, device=options.device)
     else:
-        agent = ExposureAgent(env=env, seed=seed, device=options.device, **keywords)
-        if options.frozen:
-            agent.policy.critic = copy.deepcopy(shipped_critic()).to(agent.device)
+        agent = frozen_agent(CriticReward(), keywords) if options.frozen else ExposureAgent(**keywords)
     print(f"{variant.name}, seed {seed}: from iteration {agent.num_timesteps // agent.batch_size}", file=sys.stderr)
-    every = options.iterations if options.frozen else options.checkpoint_every
-    checkpoints = Checkpoints(folder, every, keep=1)
+    checkpoints = Checkpoints(folder, options.checkpoint_every, keep=1)
     left = options.iterations * agent.batch_size - agent.num_timesteps
     if left > 0:
         callbacks = [LearningCurve(folder / "log.jsonl"), checkpoints]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import copy
 import functools
 import os
 import time
@@ -21,7 +20,8 @@ from training_iteration import NoReward, convolutions, count_gflop
 
 import exposure_gym  # noqa: F401  (registers the environments)
 from exposure_gym.critic import Critic
-from exposure_gym.rewards import CriticReward, shipped_critic
+from exposure_gym.data import builtin_photos
+from exposure_gym.rewards import CriticReward, make_reward, shipped_critic
 
 METHOD = (
     "A step is one edit in one game (one action in one game of CartPole or Pong); its time holds everything that a "
@@ -132,7 +132,7 @@ def retouch_players(count: int, with_critic: bool, device: str) -> dict[str, Cal
         "SB3VecEnv": lambda: sb3_player(SB3VecEnv(count, device=device, **options)),
     }
     if with_critic:
-        rounded = CriticReward(v0_critic(device), precision=torch.bfloat16)
+        rounded = critic_reward(device, torch.bfloat16)
         players[f"{OWN}, bfloat16"] = lambda: batched(tensors=False, reward=rounded)
     if device == "cpu":
         players |= one_by_one(id, count, options, SAME_STEP)
@@ -156,8 +156,8 @@ CRITIC = "the critic alone"
 
 def critic_players(count: int, device: str) -> dict[str, Callable[[], Player]]:
     """The critic's scores of ``count`` pictures, and its arithmetic alone in units of one picture's."""
-    critic = v0_critic(device)
-    reward, rounded = CriticReward(critic), CriticReward(critic, precision=torch.bfloat16)
+    reward, rounded = (critic_reward(device, precision) for precision in (torch.float32, torch.bfloat16))
+    critic = reward.critic
     pictures = torch.rand(count, 3, critic.image_size, critic.image_size, generator=torch.Generator().manual_seed(0))
     pictures = pictures.to(device)
     work = critic_gflop(critic)
@@ -176,9 +176,11 @@ def critic_players(count: int, device: str) -> dict[str, Callable[[], Player]]:
     }
 
 
-def v0_critic(device: str) -> Critic:
-    """The critic of version 0, on a device."""
-    return shipped_critic() if device == "cpu" else copy.deepcopy(shipped_critic()).to(device)
+def critic_reward(device: str, precision: torch.dtype) -> CriticReward:
+    """The environments' default reward, on a device and in a precision."""
+    reward = make_reward("critic", builtin_photos(), device=device)
+    assert isinstance(reward, CriticReward)
+    return CriticReward(reward.critic, precision=precision)
 
 
 def critic_gflop(critic: Critic) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import torch
 from cli_tools import photograph
+from PIL import Image
 
 from exposure_gym.ui.guard import MAX_UPLOAD, TOKEN_HEADER, Hosts
 from exposure_gym.ui.partner import Partner
@@ -113,6 +116,11 @@ class Page(TestClient):
 
     def edit(self, step: int, edit: dict[str, Any], number: int = 1) -> Any:
         return self.did(f"/api/photos/{number}/edits", {"step": step, "edit": edit})
+
+
+def pixels_of(data: bytes) -> Any:
+    """A picture from its file's bytes: ``(H, W, 3)`` display values."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) / 255
 
 
 @pytest.fixture(name="photos")

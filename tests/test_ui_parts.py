@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +19,10 @@ from editor_tools import (
     first_page,
     open_studio,
     partner,
+    pixels_of,
     some_photos,
     two_photos,
 )
-from PIL import Image
 
 from exposure_gym.filters import default_filters
 from exposure_gym.photo import Reading, Space, read_display
@@ -34,10 +32,6 @@ from exposure_gym.ui.partner import Partner
 from exposure_gym.ui.pictures import Proof
 
 __all__ = ["close_stores", "first_page", "two_photos"]  # fixtures
-
-
-def pixels_of(data: bytes) -> Any:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) / 255
 
 
 # -- its parts ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import threading
 from pathlib import Path
@@ -24,11 +23,11 @@ from editor_tools import (
     close_stores,
     first_page,
     open_studio,
+    pixels_of,
     play_a_game,
     some_photos,
     two_photos,
 )
-from PIL import Image
 
 from exposure_gym.filters import default_filters
 from exposure_gym.photo import read_display
@@ -39,10 +38,6 @@ from exposure_gym.ui.pictures import Proof
 from exposure_gym.ui.server import SESSION_HEADER
 
 __all__ = ["close_stores", "first_page", "two_photos"]  # fixtures
-
-
-def pixels_of(data: bytes) -> Any:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) / 255
 
 
 # -- the game ----------------------------------------------------------------------------------------------------------

@@ -6,13 +6,13 @@ changed, and at the end; when it is time, the player is examined. ``steps`` are 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from frozen_agent import frozen_agent
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
@@ -159,25 +159,19 @@ def exposure(frozen: bool, setting: Setting, show: Show) -> None:
         beside it from finished photographs. What is left of the difference to others is the gradient.
     :raises ValueError: the environment's reward is no critic.
     """
-    options = dict(setting.hyperparameters)
-    policy_kwargs = setting.encoder | options.pop("policy_kwargs", {})
+    given = setting.hyperparameters
+    policy_kwargs = setting.encoder | given.get("policy_kwargs", {})
+    env = setting.arena.env("PhotoRetouch-v0", 1)
+    options = given | {"env": env, "seed": setting.seed, "device": "cpu", "policy_kwargs": policy_kwargs}
     reward = setting.arena.reward
     if frozen:
         if not isinstance(reward, CriticReward):
             raise ValueError("exposure_frozen needs an environment with the reward 'critic'")
         if reward.critic.image_size != setting.arena.image_size:
             raise ValueError(f"exposure_frozen needs pictures of {reward.critic.image_size} pixels, as the critic sees")
-        options |= {"critic_updates": 0, "critic_burst": 0, "score_weight": reward.weight}
-    agent = ExposureAgent(
-        env=setting.arena.env("PhotoRetouch-v0", 1),
-        seed=setting.seed,
-        device="cpu",
-        policy_kwargs=policy_kwargs,
-        **options,
-    )
-    if frozen:
-        assert isinstance(reward, CriticReward)
-        agent.policy.critic = copy.deepcopy(reward.critic)
+        agent = frozen_agent(reward, options)
+    else:
+        agent = ExposureAgent(**options)
     agent.learn(setting.steps, callback=Showing(show, agent_player(agent, seed=None), every_step=True))
 
 
