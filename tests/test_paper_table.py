@@ -136,7 +136,7 @@ def small_ablations(folders: tuple[Path, Path], tmp_path: Path) -> list[object]:
     preset = tmp_path / "tiny.toml"
     preset.write_text(
         "iterations = 2\n[agent]\nbatch_size = 4\npool_size = 8\nwarmup_rollouts = 6\ncritic_updates = 1\n"
-        "critic_burst = 1\n[agent.policy_kwargs]\nbase_channels = 4\nfeatures = 16\nhidden = 8\n"
+        "critic_burst = 1\nburst_iterations = 1\n[agent.policy_kwargs]\nbase_channels = 4\nfeatures = 16\nhidden = 8\n"
     )
     names = ("inputs", "targets", "test-inputs", "test-targets")
     given: list[object] = [
