@@ -10,14 +10,15 @@ import json
 import multiprocessing
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import harness
-
+from compare import cells as cells_module
 from compare.cells import FORMAT, run_cell
 from compare.config import Cell
 from exposure_gym.files import replacing
@@ -99,15 +100,8 @@ def run_on_ray(cells: Iterable[Cell], folder: Path, address: str | None) -> Iter
         import ray
     except ImportError:
         raise ImportError('--ray needs Ray: pip install "exposure-gym[ray]"') from None
-    import critic_battery
-    import ppo_single_file
-
-    import compare
-    from compare import algorithms, arena, config
-    from compare import cells as cells_module
-
     cells_module._ARENAS.clear()
-    for module in (harness, critic_battery, ppo_single_file, compare, config, arena, algorithms, cells_module):
+    for module in our_modules():
         ray.cloudpickle.register_pickle_by_value(module)
     ours = not ray.is_initialized()
     if ours:
@@ -122,6 +116,12 @@ def run_on_ray(cells: Iterable[Cell], folder: Path, address: str | None) -> Iter
     finally:
         if ours:
             ray.shutdown()
+
+
+def our_modules() -> list[ModuleType]:
+    """The loaded modules of the benchmarks' folder, which no other machine has installed."""
+    folder = Path(__file__).parents[1]
+    return [m for m in list(sys.modules.values()) if folder in Path(getattr(m, "__file__", None) or "/").parents]
 
 
 def _run_and_keep(cell: Cell, folder: Path) -> None:
