@@ -6,8 +6,9 @@ trained again, one that was interrupted goes on from its last checkpoint.
 python benchmarks/ablations.py --inputs DIR --targets DIR --test-inputs DIR --test-targets DIR --runs RUNS --rows all
 python benchmarks/ablations.py --frozen --preset benchmarks/ablations.toml --iterations 400 --seeds 3 --inputs ...
 
-With --frozen no critic learns beside the agent: that of version 0 judges. A training takes a minute of one core instead
-of an hour, and its row tells what a part of game or agent is worth apart from how a pair of networks circles.
+With --frozen no critic learns beside the agent: that of version 0 judges, larger pictures averaged down. A training
+takes a minute of one core instead of an hour, and its row tells what a part of game or agent is worth apart from how a
+pair of networks circles.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.evaluation import retouch_pictures
 from exposure_gym.files import replacing
 from exposure_gym.filters import default_filters
-from exposure_gym.rewards import CriticReward, shipped_critic
+from exposure_gym.rewards import CriticReward
 
 FILTERS = [filter_.name for filter_ in default_filters()]
 AUGMENTATION = 1.25
@@ -70,15 +71,14 @@ VARIANTS = [
 
 def main() -> None:
     options = _options()
-    variants = [v for v in VARIANTS if not options.frozen or v.size == shipped_critic().image_size]
     torch.set_num_threads(options.threads)
     load = harness.OtherLoad()
     rows = []
-    for variant in variants:
+    for variant in VARIANTS:
         if "all" in options.rows or variant.name in options.rows:
             for seed in range(options.seeds):
                 _train(variant, seed, options)
-    for variant in variants:  # those of earlier commands too
+    for variant in VARIANTS:  # those of earlier commands too
         done = [folder for seed in range(options.seeds) if _is_done(folder := _folder(variant, seed, options))]
         if done:
             rows.append(_measure(variant, done, options))

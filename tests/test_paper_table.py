@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from cli_tools import photograph
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from ablations import VARIANTS
+from frozen_agent import FrozenCritic
 from held_out import RESAMPLES, TestPhotos, _spread
 from paper_table import KNOWN, shortfalls
 from twelve_photos import chosen
@@ -170,14 +172,26 @@ def test_ablations_against_the_frozen_critic(folders: tuple[Path, Path], tmp_pat
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out/ablations.json").read_text())
     assert report["settings"]["frozen"]
-    assert [row["name"] for row in report["rows"]] == ["3 edits"]  # that critic sees 64 pixels
-    folder = tmp_path / "runs/3-edits-frozen-2-seed-0"
-    last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
-    assert "policy_loss" in last
-    assert "critic_loss" not in last
-    weights = load_file(folder / "checkpoint-000002.safetensors")
-    for name, value in shipped_critic().state_dict().items():
-        assert weights[f"policy.critic.{name}"].equal(value), name
+    assert [row["name"] for row in report["rows"]] == ["3 edits", "128 pixels"]
+    for row in ("3-edits", "128-pixels"):
+        folder = tmp_path / f"runs/{row}-frozen-2-seed-0"
+        last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
+        assert "policy_loss" in last
+        assert "critic_loss" not in last
+        weights = load_file(folder / "checkpoint-000002.safetensors")
+        for name, value in shipped_critic().state_dict().items():
+            assert weights[f"policy.critic.{name}"].equal(value), name
+
+
+def test_the_frozen_critic_sees_larger_pictures_averaged_down() -> None:
+    critic = shipped_critic()
+    pictures = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    large = pictures.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    speckle = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).tile(64, 64) / 8  # which averaging takes away
+    torch.testing.assert_close(FrozenCritic(critic, 128)(large + speckle), critic(pictures), rtol=0, atol=2e-4)
+    assert FrozenCritic(critic, 64)(pictures).equal(critic(pictures))
+    with pytest.raises(ValueError, match="96 pixels"):
+        FrozenCritic(critic, 96)
 
 
 def test_twelve_photos_follow_the_rule(folders: tuple[Path, Path], tmp_path: Path) -> None:
