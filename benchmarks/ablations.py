@@ -52,6 +52,8 @@ class Variant:
     """Keywords of :class:`PhotoRetouchEnv`."""
     policy: dict[str, Any] = field(default_factory=dict)
     """Keywords of :class:`ExposurePolicy`."""
+    agent: dict[str, Any] = field(default_factory=dict)
+    """Keywords of :class:`ExposureAgent`."""
 
     @property
     def size(self) -> int:
@@ -66,6 +68,7 @@ VARIANTS = [
     Variant("no reuse penalty", {"reuse_weight": 0.0}),
     Variant("no dropout", policy={"dropout_keep": 1.0}),
     Variant("128 pixels", {"image_size": 128}),
+    Variant("bfloat16", agent={"precision": "bfloat16"}),
 ]
 
 
@@ -143,7 +146,7 @@ def _train(variant: Variant, seed: int, options: argparse.Namespace) -> None:
         sys.exit(f"ablations: {error}")
     env = PhotoRetouchEnv(photos, reward=ZeroReward(), **variant.game)
     keywords |= {"policy_kwargs": keywords.get("policy_kwargs", {}) | variant.policy}
-    keywords |= {"env": env, "seed": seed, "device": options.device}
+    keywords |= variant.agent | {"env": env, "seed": seed, "device": options.device}
     folder.mkdir(parents=True, exist_ok=True)
     saved = [] if options.frozen else list_checkpoints(folder)  # which soon begins anew
     if saved:

@@ -24,6 +24,7 @@ from held_out import RESAMPLES, TestPhotos, _spread
 from paper_table import KNOWN, shortfalls
 from twelve_photos import chosen
 
+from exposure_gym.agents import ExposureAgent
 from exposure_gym.metrics import ciede2000, histogram_intersection
 from exposure_gym.rewards import shipped_critic
 
@@ -129,7 +130,7 @@ def test_the_interval_is_the_spread_over_photographs() -> None:
 
 def test_every_ablation_of_the_plan_is_there() -> None:
     names = [variant.name for variant in VARIANTS]
-    assert len(names) == len(set(names)) == 1 + 6 + 8 + 3
+    assert len(names) == len(set(names)) == 1 + 6 + 8 + 4
     assert [variant.size for variant in VARIANTS if variant.name == "128 pixels"] == [128]
 
 
@@ -168,11 +169,11 @@ def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Pa
 
 def test_ablations_against_the_frozen_critic(folders: tuple[Path, Path], tmp_path: Path) -> None:
     given = small_ablations(folders, tmp_path)
-    done = script("ablations", *given, "--frozen", "--rows", "3 edits", "128 pixels")
+    done = script("ablations", *given, "--frozen", "--rows", "3 edits", "128 pixels", "bfloat16")
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out/ablations.json").read_text())
     assert report["settings"]["frozen"]
-    assert [row["name"] for row in report["rows"]] == ["3 edits", "128 pixels"]
+    assert [row["name"] for row in report["rows"]] == ["3 edits", "128 pixels", "bfloat16"]
     for row in ("3-edits", "128-pixels"):
         folder = tmp_path / f"runs/{row}-frozen-2-seed-0"
         last = json.loads((folder / "log.jsonl").read_text().splitlines()[-1])
@@ -181,6 +182,7 @@ def test_ablations_against_the_frozen_critic(folders: tuple[Path, Path], tmp_pat
         weights = load_file(folder / "checkpoint-000002.safetensors")
         for name, value in shipped_critic().state_dict().items():
             assert weights[f"policy.critic.{name}"].equal(value), name
+    assert ExposureAgent.load(tmp_path / "runs/bfloat16-frozen-2-seed-0").precision == "bfloat16"
 
 
 def test_the_frozen_critic_sees_larger_pictures_averaged_down() -> None:
