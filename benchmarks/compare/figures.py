@@ -74,10 +74,11 @@ def _tidy(axes: Any) -> None:
     axes.grid(alpha=0.25)
 
 
-def _from(set_limits: Any, measure: str, lows: list[float]) -> None:
-    """Let a scale begin at :data:`LOWEST`, if anything lies below it; it ends a little above any agent's reward."""
-    if lows and min(lows) < LOWEST[measure]:
-        set_limits(LOWEST[measure] * 1.03, 0.9)
+def _from(set_limits: Any, measure: str, lows: list[float], highs: list[float]) -> None:
+    """Let a scale begin at :data:`LOWEST`, if anything lies below it, and end a little above the highest."""
+    lowest = LOWEST[measure]
+    if lows and min(lows) < lowest:
+        set_limits(lowest * 1.03, max(highs) + 0.05 * (max(highs) - lowest))
 
 
 def _curves(summary: dict[str, Any], plt: Any) -> Any:
@@ -108,11 +109,9 @@ def _curves(summary: dict[str, Any], plt: Any) -> Any:
             )  # fmt: skip
         axes.set_xlabel(title)
         _tidy(axes)
-    _from(
-        grid[0].set_ylim,
-        "reward",
-        [min(row["curve"]["low"]) for row in summary["algorithms"].values() if "curve" in row],
-    )
+    drawn = [row["curve"] for row in summary["algorithms"].values() if "curve" in row]
+    highs = [max(curve["high"]) for curve in drawn] + [row["reward"]["value"] for row in summary["algorithms"].values()]
+    _from(grid[0].set_ylim, "reward", [min(curve["low"]) for curve in drawn], highs)
     grid[0].set_ylabel("reward of an episode, held-out photographs")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     return figure
@@ -138,7 +137,7 @@ def _intervals(summary: dict[str, Any], plt: Any) -> Any:
             shown = max(value["value"], LOWEST.get(measure, value["value"]))
             axes.plot(shown, place, "o" if shown == value["value"] else "<", color=colours[name], markersize=5)
         if measure in LOWEST:
-            _from(axes.set_xlim, measure, [row[measure]["low"] for _, row in rows])
+            _from(axes.set_xlim, measure, *([row[measure][end] for _, row in rows] for end in ("low", "high")))
         axes.set_title(title, fontsize=10)
         _tidy(axes)
     grid[0].set_yticks(range(len(rows)), [row["label"] for _, row in rows])
