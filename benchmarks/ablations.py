@@ -1,7 +1,8 @@
 """What each part of the method is worth: short trainings that leave one thing out, and how they fare on test photos.
 
 Each row trains an agent of its own and is measured as the agent of paper_table.py is. A row that is finished is not
-trained again, one that was interrupted goes on from its last checkpoint.
+trained again, one that was interrupted goes on from its last checkpoint. Rows of the kept results stay beside new ones
+of the same settings.
 
 python benchmarks/ablations.py --inputs DIR --targets DIR --test-inputs DIR --test-targets DIR --runs RUNS --rows all
 python benchmarks/ablations.py --frozen --preset benchmarks/ablations.toml --iterations 400 --seeds 3 --inputs ...
@@ -81,26 +82,36 @@ def main() -> None:
         if "all" in options.rows or variant.name in options.rows:
             for seed in range(options.seeds):
                 _train(variant, seed, options)
-    for variant in VARIANTS:  # those of earlier commands too
+    for variant in VARIANTS:  # those of earlier commands in this folder too
         done = [folder for seed in range(options.seeds) if _is_done(folder := _folder(variant, seed, options))]
         if done:
             rows.append(_measure(variant, done, options))
+    settings = {
+        "smoke": options.smoke,
+        "iterations": options.iterations,
+        "preset": Path(options.preset).stem,
+        "frozen": options.frozen,
+    }
+    rows = _with_kept(rows, settings, options.out / "ablations.json")
     judge = ", against the frozen critic of version 0" if options.frozen else ""
     harness.save(
         "ablations",
         rows,
         columns={"agent": "name", "training seeds": "training_seeds"} | {name: name for name in INTERSECTIONS},
         method=f"Each row is trained for {options.iterations} iterations with one thing changed{judge}. {METHOD}",
-        settings={
-            "smoke": options.smoke,
-            "iterations": options.iterations,
-            "preset": Path(options.preset).stem,
-            "frozen": options.frozen,
-        },
+        settings=settings,
         load=load,
         out=options.out,
         table=[printed(row) | {"training_seeds": row["training_seeds"]} for row in rows],
     )
+
+
+def _with_kept(rows: list[harness.Row], settings: dict[str, Any], path: Path) -> list[harness.Row]:
+    """These rows, and others that trainings of the same settings left in the file, perhaps on another machine."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"settings": None, "rows": []}
+    made = {row["name"]: row for row in kept["rows"] if kept["settings"] == settings}
+    made |= {row["name"]: row for row in rows}
+    return [made[variant.name] for variant in VARIANTS if variant.name in made]
 
 
 def _options() -> argparse.Namespace:

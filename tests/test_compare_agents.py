@@ -22,6 +22,8 @@ from compare.cells import run_cell
 from compare.config import PRESETS, Cell, ConfigError, read_comparison
 from compare.execution import is_finished, read_result, result_path, run_here, run_in_processes
 
+from exposure_gym import rewards
+
 BENCHMARKS = Path(compare_agents.__file__).parent
 DOCS = BENCHMARKS.parent / "docs" / "benchmark.md"
 KEPT = BENCHMARKS / "results" / "compare"
@@ -58,7 +60,10 @@ def test_kept_results_tell_what_they_depend_on() -> None:
         result = json.loads(text)
         assert {"cpu", "cores", "system"} <= set(result["machine"])
         assert {"torch", "stable-baselines3", "commit"} <= set(result["versions"])
-        assert path.stem == Cell(**result["settings"]).name
+        weights = result["settings"].pop("weights")
+        cell = Cell(**result["settings"])
+        assert path.stem == cell.name
+        assert weights == cell.settings()["weights"], f"{cell.name} was played with other weights than those that ship"
         assert str(Path.home()) not in text
 
 
@@ -124,6 +129,9 @@ def test_a_finished_run_is_not_played_again(tmp_path: Path, monkeypatch: pytest.
     assert [error for _, error in run_here(cells[:2], tmp_path)] == [None, None]
     assert [is_finished(each, tmp_path) for each in cells] == [True, True, False]
     assert not is_finished(cell("identity", steps=3), tmp_path)  # other settings
+    with monkeypatch.context() as patch:  # another critic
+        patch.setattr("exposure_gym.rewards.CRITIC", rewards.WEIGHTS / "critic.safetensors")
+        assert not is_finished(cells[0], tmp_path)
     path = result_path(cells[0], tmp_path)
     path.write_text(path.read_text()[:100])  # as no kill leaves it, but a disk may
     assert not is_finished(cells[0], tmp_path)

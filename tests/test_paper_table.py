@@ -9,6 +9,7 @@ from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -165,6 +166,12 @@ def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Pa
     rows = rows_of(tmp_path / "out/ablations.json")
     assert list(rows) == ["3 edits", "without gamma", "no dropout"]
     assert all(0.0 <= row["mean"]["value"] <= 1.0 for row in rows.values())
+    elsewhere = [tmp_path / "others" if word == tmp_path / "runs" else word for word in given]
+    assert script("ablations", *elsewhere, "--rows", "published").returncode == 0
+    assert rows_of(tmp_path / "out/ablations.json") == rows | {"published": ANY}  # other trainings' rows stay
+    longer = [3 if word == 2 else word for word in elsewhere]
+    assert script("ablations", *longer, "--rows", "1 edit").returncode == 0
+    assert list(rows_of(tmp_path / "out/ablations.json")) == ["1 edit"]  # those of other settings do not
 
 
 def test_ablations_against_the_frozen_critic(folders: tuple[Path, Path], tmp_path: Path) -> None:

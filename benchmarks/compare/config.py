@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -45,8 +46,17 @@ class Cell:
         return f"{self.environment}-{self.algorithm}-{self.seed}"
 
     def settings(self) -> dict[str, Any]:
-        """As JSON holds them."""
-        return asdict(self)
+        """As JSON holds them, with the hashes of the shipped weights that take part: with others it is another run."""
+        from exposure_gym.rewards import CRITIC, WEIGHTS
+
+        weights = {"critic": _digest(CRITIC)}  # it measures every agent, whatever the reward is
+        if self.algorithm == "shipped":
+            weights["agent"] = _digest(WEIGHTS / "policy.safetensors")
+        return asdict(self) | {"weights": weights}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,15 @@ def read_result(path: Path) -> dict[str, Any] | None:
     return result if isinstance(result, dict) and result.get("format") == FORMAT else None
 
 
+def finished(cell: Cell, folder: Path) -> dict[str, Any] | None:
+    """The kept result of just these settings, if there is one."""
+    result = read_result(result_path(cell, folder))
+    return result if result is not None and result["settings"] == json.loads(json.dumps(cell.settings())) else None
+
+
 def is_finished(cell: Cell, folder: Path) -> bool:
     """Whether a result with just these settings is kept."""
-    result = read_result(result_path(cell, folder))
-    return result is not None and result["settings"] == json.loads(json.dumps(cell.settings()))
+    return finished(cell, folder) is not None
 
 
 def keep(cell: Cell, result: dict[str, Any], folder: Path) -> None:

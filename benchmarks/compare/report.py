@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from compare import aggregate
 from compare.aggregate import Estimate, Scores
 from compare.algorithms import ALGORITHMS
 from compare.config import Comparison
-from compare.execution import read_result, result_path, write_json
+from compare.execution import finished, write_json
 from exposure_gym.files import replacing
 
 Run = dict[str, Any]
@@ -37,8 +36,8 @@ class Runs:
         wanted = 0
         for cell in comparison.cells():
             wanted += 1
-            result = read_result(result_path(cell, folder))
-            if result is not None and result["settings"] == json.loads(json.dumps(cell.settings())):
+            result = finished(cell, folder)
+            if result is not None:
                 self.by_algorithm.setdefault(cell.algorithm, {}).setdefault(cell.environment, []).append(result)
         self.missing = wanted - sum(len(runs) for each in self.by_algorithm.values() for runs in each.values())
         # Those that lack an environment altogether cannot be aggregated over all of them.
