@@ -6,6 +6,7 @@ of the same settings.
 
 python benchmarks/ablations.py --inputs DIR --targets DIR --test-inputs DIR --test-targets DIR --runs RUNS --rows all
 python benchmarks/ablations.py --frozen --preset benchmarks/ablations.toml --iterations 400 --seeds 3 --inputs ...
+python benchmarks/ablations.py --preset benchmarks/narrow.toml --iterations 600 --seeds 3 --rows published bfloat16 ...
 
 With --frozen no critic learns beside the agent: that of version 0 judges, larger pictures averaged down. A training
 takes a minute of one core instead of an hour, and its row tells what a part of game or agent is worth apart from how a
@@ -32,11 +33,12 @@ from exposure_gym.agents.exposure.callbacks import Checkpoints, LearningCurve, l
 from exposure_gym.agents.exposure.storage import save_policy
 from exposure_gym.cli.presets import PresetError, load_preset
 from exposure_gym.cli.runs import ZeroReward
-from exposure_gym.data import Photos, PhotoSet
+from exposure_gym.data.folders import read_photos
 from exposure_gym.envs import PhotoRetouchEnv
 from exposure_gym.evaluation import retouch_pictures
 from exposure_gym.files import replacing
 from exposure_gym.filters import default_filters
+from exposure_gym.photo import list_photos
 from exposure_gym.rewards import CriticReward
 
 FILTERS = [filter_.name for filter_ in default_filters()]
@@ -92,10 +94,11 @@ def main() -> None:
         "preset": Path(options.preset).stem,
         "frozen": options.frozen,
     }
-    rows = _with_kept(rows, settings, options.out / "ablations.json")
+    name = "ablations_frozen" if options.frozen else "ablations"
+    rows = _with_kept(rows, settings, options.out / f"{name}.json")
     judge = ", against the frozen critic of version 0" if options.frozen else ""
     harness.save(
-        "ablations",
+        name,
         rows,
         columns={"agent": "name", "training seeds": "training_seeds"} | {name: name for name in INTERSECTIONS},
         method=f"Each row is trained for {options.iterations} iterations with one thing changed{judge}. {METHOD}",
@@ -151,11 +154,13 @@ def _train(variant: Variant, seed: int, options: argparse.Namespace) -> None:
     if _is_done(folder):
         return
     try:
-        keywords = load_preset(options.preset).agent
-        photos = _photos(options, round(AUGMENTATION * variant.size))
+        preset = load_preset(options.preset)
+        folders = (list_photos([options.inputs]), list_photos([options.targets]))
+        photos = read_photos(*folders, preset.photos, size=round(AUGMENTATION * variant.size))
     except (PresetError, ValueError) as error:
         sys.exit(f"ablations: {error}")
     env = PhotoRetouchEnv(photos, reward=ZeroReward(), **variant.game)
+    keywords = preset.agent
     keywords |= {"policy_kwargs": keywords.get("policy_kwargs", {}) | variant.policy}
     keywords |= variant.agent | {"env": env, "seed": seed, "device": options.device}
     folder.mkdir(parents=True, exist_ok=True)
@@ -175,13 +180,6 @@ def _train(variant: Variant, seed: int, options: argparse.Namespace) -> None:
     save_policy(agent, folder / "policy.safetensors")
 
 
-def _photos(options: argparse.Namespace, size: int) -> Photos:
-    return Photos(
-        PhotoSet.from_folder(options.inputs, "linear", size=size),
-        PhotoSet.from_folder(options.targets, "display", size=size),
-    )
-
-
 def _measure(variant: Variant, folders: list[Path], options: argparse.Namespace) -> harness.Row:
     """The row of a variant, measured once and kept beside its trainings."""
     kept = folders[-1] / f"measured-{len(folders)}.json"
@@ -192,7 +190,7 @@ def _measure(variant: Variant, folders: list[Path], options: argparse.Namespace)
     runs = []
     for folder in folders:
         agent = ExposureAgent.load(folder, device="cpu")
-        runs.append(retouch_pictures(agent, test.crops("linear", agent.working_space), seed=0))
+        runs.append(retouch_pictures(agent, test.crops(agent.reading, agent.working_space), seed=0))
     row = {"name": variant.name, "training_seeds": len(folders), "photos": len(test.paths)}
     row |= {name: estimate.row() for name, estimate in test.measure(runs).items()}
     with replacing(kept) as temporary:

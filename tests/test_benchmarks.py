@@ -104,7 +104,7 @@ def test_kept_results_are_of_full_runs() -> None:
         if path.stem == "xmp_accuracy":  # colour differences
             assert all(row["mean"] <= row["p95"] <= row["max"] for row in report["rows"])
             continue
-        if path.stem in ("paper_table", "ablations", "regressors"):  # which measure no time
+        if path.stem in ("paper_table", "ablations", "ablations_frozen", "regressors"):  # which measure no time
             assert all({"value", "interval"} <= set(row["mean"]) for row in report["rows"] if "source" not in row)
             continue
         if path.stem == "critic_battery" or path.stem.startswith("reward_hacking_"):  # rewards and histograms

@@ -92,6 +92,9 @@ def test_pairs_are_cut_alike_whatever_their_sizes(
     before, after = photos.sample_pairs(20, np.random.default_rng(0))
     np.testing.assert_allclose(before, after, atol=0.02)
     np.testing.assert_array_equal(photos.inputs.crops, read_photos(*pairs, options).inputs.crops)
+    small = read_photos(*pairs, options, size=40)
+    halves = photos.inputs.crops.reshape(6, 3, 40, 2, 40, 2).mean((3, 5))
+    np.testing.assert_allclose(small.inputs.crops, halves, atol=0.01)  # the same squares, smaller
 
 
 def test_a_raw_file_and_its_jpeg_are_a_pair(tmp_path: Path) -> None:

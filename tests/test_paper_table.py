@@ -139,7 +139,8 @@ def small_ablations(folders: tuple[Path, Path], tmp_path: Path) -> list[object]:
     """Options of trainings that take two iterations."""
     preset = tmp_path / "tiny.toml"
     preset.write_text(
-        "iterations = 2\n[agent]\nbatch_size = 4\npool_size = 8\nwarmup_rollouts = 6\ncritic_updates = 1\n"
+        "iterations = 2\n[photos]\ninputs = 'display'\n"
+        "[agent]\nbatch_size = 4\npool_size = 8\nwarmup_rollouts = 6\ncritic_updates = 1\n"
         "critic_burst = 1\nburst_iterations = 1\n[agent.policy_kwargs]\nbase_channels = 4\nfeatures = 16\nhidden = 8\n"
     )
     names = ("inputs", "targets", "test-inputs", "test-targets")
@@ -156,6 +157,7 @@ def test_ablations_train_once_and_go_on(folders: tuple[Path, Path], tmp_path: Pa
     assert first.returncode == 0, first.stderr
     assert first.stderr.count("from iteration 0") == 2
     finished = tmp_path / "runs/3-edits-2-seed-0/policy.safetensors"
+    assert ExposureAgent.load(finished).reading == "display"  # as the preset says
     kept = finished.read_bytes()
     (tmp_path / "runs/no-dropout-2-seed-0/policy.safetensors").unlink()  # as if it had been stopped
     second = script("ablations", *given, "--rows", "3 edits", "no dropout", "without gamma")
@@ -178,7 +180,7 @@ def test_ablations_against_the_frozen_critic(folders: tuple[Path, Path], tmp_pat
     given = small_ablations(folders, tmp_path)
     done = script("ablations", *given, "--frozen", "--rows", "3 edits", "128 pixels", "bfloat16")
     assert done.returncode == 0, done.stderr
-    report = json.loads((tmp_path / "out/ablations.json").read_text())
+    report = json.loads((tmp_path / "out/ablations_frozen.json").read_text())
     assert report["settings"]["frozen"]
     assert [row["name"] for row in report["rows"]] == ["3 edits", "128 pixels", "bfloat16"]
     for row in ("3-edits", "128-pixels"):

@@ -42,12 +42,14 @@ def read_photos(
     targets: Sequence[Path],
     options: PhotoOptions,
     *,
+    size: int = 80,
     cache: Path | None = None,
     on_error: OnError | None = None,
     progress: Progress | None = None,
 ) -> Photos:
     """Read the photographs of a training.
 
+    :param size: edge of the crops in pixels, a quarter more than what the agent sees of them.
     :param cache: see `exposure_gym.data.crop_cache.read_crops`, and there for `on_error` and `progress`.
     :raises PhotoError: one can't be read, and no `on_error` was given.
     :raises ValueError: none can be read, or two that should be a pair have different names or shapes.
@@ -58,7 +60,7 @@ def read_photos(
     def read(
         shots: Sequence[Shot], readings: tuple[Reading, ...], crops: int
     ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-        return read_crops(shots, Cut(readings, crops or None), cache=cache, on_error=on_error, progress=progress)
+        return read_crops(shots, Cut(readings, crops or None, size), cache=cache, on_error=on_error, progress=progress)
 
     if options.paired:
         pairs = pairs_by_name(inputs, targets, on_error)
