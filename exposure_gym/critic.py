@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from exposure_gym.color import luminance
 from exposure_gym.model_file import ModelError, read_model, write_model
-from exposure_gym.networks import LEAK, ConvEncoder, leaky_slope, with_planes
+from exposure_gym.networks import LEAK, ConvEncoder, leaky_tangent, with_planes
 
 
 def picture_statistics(image: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Critic(nn.Module):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 statistics: Tensor = torch.func.jvp(picture_statistics, (image,), (direction,))[1]
             hidden = self.encoder.tangent(with_planes(direction, statistics), trace[:-1])
-            hidden = nn.functional.linear(hidden, self.hidden.weight) * leaky_slope(trace[-1])
+            hidden = leaky_tangent(nn.functional.linear(hidden, self.hidden.weight), trace[-1])
             score: Tensor = nn.functional.linear(hidden, self.score.weight)
             return score[:, 0].float()
 

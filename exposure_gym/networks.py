@@ -13,9 +13,11 @@ LEAK = 0.2
 """Slope of every leaky ReLU below 0."""
 
 
-def leaky_slope(activation: Tensor) -> Tensor:
-    """Slope of the leaky ReLU that gave this activation: 1 or 0.2, without gradient."""
-    return torch.ones_like(activation).masked_fill(activation.detach() <= 0, LEAK)
+def leaky_tangent(direction: Tensor, activation: Tensor) -> Tensor:
+    """A direction times the slope of the leaky ReLU that gave this activation, 1 or (at 0 too) 0.2."""
+    # In one pass over memory; a mask and a product are four.
+    product: Tensor = torch.ops.aten.leaky_relu_backward(direction, activation.detach(), LEAK, True)
+    return product
 
 
 class ConvEncoder(nn.Module):
@@ -67,7 +69,7 @@ class ConvEncoder(nn.Module):
         for convolution, activation in zip(self.convolutions, trace, strict=True):
             assert isinstance(convolution, nn.Conv2d)
             hidden = nn.functional.conv2d(hidden, convolution.weight, stride=2, padding=1)
-            hidden = hidden * leaky_slope(activation)
+            hidden = leaky_tangent(hidden, activation)
         return hidden.flatten(1)
 
 
