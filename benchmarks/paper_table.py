@@ -26,14 +26,16 @@ from exposure_gym.agents.scripted import auto_levels_player
 from exposure_gym.evaluation import Player, play_pictures, random_player, retouch_pictures
 from exposure_gym.game import RetouchGame
 from exposure_gym.photo import Reading
+from exposure_gym.recipe import Recipe
 from exposure_gym.rewards import WEIGHTS
 
 Run = NDArray[np.float32]
 
 SETS: dict[str, Reading] = {"fivek": "linear", "sintel": "display"}
 """Sets of photographs, and how their inputs are read. Those of Sintel are pairs."""
-ROWS = ("input", "auto-levels", "random", "agent", "agent-deterministic")
-"""``agent`` acts as published, with dropout on; ``agent-deterministic`` without it, as the command ``retouch`` does."""
+ROWS = ("input", "auto-levels", "random", "recipe", "agent", "agent-deterministic")
+"""``recipe`` is one edit for all photographs, as ``exposure-gym explain`` finds it from pairs. ``agent`` acts as
+published, with dropout on; ``agent-deterministic`` without it, as the command ``retouch`` does."""
 RIVALS = ("input", "auto-levels", "random")
 
 TARGETS_DIFFER = (
@@ -61,7 +63,7 @@ def main() -> None:
     load = harness.OtherLoad()
     try:
         rows = _rows(options)
-    except ValueError as error:  # a folder or a model that cannot be read
+    except (OSError, ValueError) as error:  # a folder, a recipe or a model that cannot be read
         sys.exit(f"paper_table: {error}")
     kept = _kept(options.out / "paper_table.json")
     replaced = {(row["set"], row["name"]) for row in rows}
@@ -92,6 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--model", type=Path, nargs="+", default=[WEIGHTS], help="one a training seed (the shipped one)"
     )
+    parser.add_argument("--recipe", type=Path, help="file of the row recipe, which has none without it")
     parser.add_argument("--name", default="", help="put after the agent's rows, to tell models apart")
     parser.add_argument("--seeds", type=int, default=5, help="of random play, and of the agent's dropout (%(default)s)")
     parser.add_argument("--reading", choices=get_args(Reading), help="of the inputs, instead of the model's own")
@@ -102,6 +105,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.seeds < 1:
         parser.error("--seeds must be at least 1")
+    if "recipe" in options.rows and options.recipe is None:
+        parser.error("the row recipe needs --recipe FILE")
     return options
 
 
@@ -122,6 +127,11 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
     def as_published(agent: ExposureAgent, crops: Run) -> list[Run]:
         return [retouch_pictures(agent, crops, seed) for seed in seeds]
 
+    def applied() -> list[Run]:
+        recipe = Recipe.load(options.recipe)
+        crops = test.crops(reading, recipe.working_space)
+        return [recipe.apply(crops.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)]
+
     def plays(players: list[Player]) -> list[Run]:
         return [play_pictures(game, test.crops(reading, "srgb"), player) for player in players]
 
@@ -129,12 +139,13 @@ def _rows(options: argparse.Namespace) -> list[harness.Row]:
         "input": lambda: [test.crops(reading, "srgb")],
         "auto-levels": lambda: plays([auto_levels_player(game, reading)]),
         "random": lambda: plays([random_player(game, torch.Generator().manual_seed(seed)) for seed in seeds]),
+        "recipe": applied,
         "agent": lambda: agents(as_published),
         "agent-deterministic": lambda: agents(lambda agent, crops: [retouch_pictures(agent, crops, None)]),
     }
     rows = []
     for name in ROWS:
-        if name not in options.rows and "all" not in options.rows:
+        if name not in options.rows and ("all" not in options.rows or (name == "recipe" and options.recipe is None)):
             continue
         runs = makers[name]()
         learned = name.startswith("agent")

@@ -27,6 +27,7 @@ from twelve_photos import chosen
 
 from exposure_gym.agents import ExposureAgent
 from exposure_gym.metrics import ciede2000, histogram_intersection
+from exposure_gym.recipe import Edit, Recipe
 from exposure_gym.rewards import shipped_critic
 
 
@@ -91,6 +92,22 @@ def test_rows_are_added_and_replaced(folders: tuple[Path, Path], tmp_path: Path)
     assert len(rows["fivek agent"]["mean"]["runs"]) == len(rows["sintel random"]["mean"]["runs"]) == 2
     assert "paper's targets are FiveK's expert C" in second.stdout
     assert str(tmp_path) not in (tmp_path / "out/paper_table.json").read_text()
+
+
+def test_the_row_of_a_recipe_is_what_it_makes(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe = Recipe((Edit("exposure", (0.5,)),), input_domain="display")
+    recipe.save(tmp_path / "brighter.json")
+    given = ["--inputs", folders[0], "--targets", folders[1], "--smoke", "--out", tmp_path]
+    done = script("paper_table", "sintel", "recipe", *given, "--recipe", tmp_path / "brighter.json")
+    assert done.returncode == 0, done.stderr
+    test = TestPhotos(*folders, paired=True)
+    expected = test.measure([test.crops("display") * np.float32(2**0.5)])
+    row = rows_of(tmp_path / "paper_table.json")["sintel recipe"]
+    for name, estimate in expected.items():
+        assert row[name]["value"] == pytest.approx(estimate.value, rel=1e-3), name
+    absent = script("paper_table", "sintel", "recipe", *given, "--recipe", tmp_path / "none.json")
+    assert (absent.returncode, absent.stderr.count("\n")) == (1, 1)
+    assert "needs --recipe" in script("paper_table", "sintel", "recipe", *given).stderr
 
 
 def test_a_missing_folder_is_one_line(folders: tuple[Path, Path], tmp_path: Path) -> None:
