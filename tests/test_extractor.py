@@ -29,6 +29,8 @@ def test_sees_what_the_published_networks_see() -> None:
     env = gym.make("PhotoRetouch-v0", reward="reference", image_size=16)
     base = env.unwrapped
     assert isinstance(base, PhotoRetouchEnv)
+    torch.manual_seed(0)  # float32 rounds some weights' gradients past any limit that would still tell
+    env.action_space.seed(0)
     extractor = PhotoExtractor(env.observation_space, base_channels=4)
     observation, _ = env.reset(seed=0)
     for _ in range(base.game.max_steps):
